@@ -7,6 +7,7 @@ package schema
 import (
 	"cmp"
 	"encoding/json"
+	"path"
 )
 
 // DefaultNamespace is the namespace of a manifest that names none.
@@ -165,3 +166,6 @@ func (p *Pod) EmptyDir(name string) *EmptyDir {
 	}
 	return nil
 }
+
+// Dir is the directory that relative image paths of the pod are relative to.
+func (p *Pod) Dir() string { return path.Dir(p.Origin.File) }

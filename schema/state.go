@@ -1,6 +1,9 @@
 package schema
 
-import "time"
+import (
+	"cmp"
+	"time"
+)
 
 // DesiredState is what the manifests say, with what could not be read kept apart:
 // unknown is not absent.
@@ -74,6 +77,17 @@ type Problem struct {
 	Severity Severity     `json:"severity"`
 	Class    ProblemClass `json:"class"`
 	Message  string       `json:"message"`
+}
+
+// Compare orders problems by file, line, column, path and message.
+func (p Problem) Compare(o Problem) int {
+	return cmp.Or(
+		cmp.Compare(p.File, o.File),
+		cmp.Compare(p.Line, o.Line),
+		cmp.Compare(p.Column, o.Column),
+		cmp.Compare(p.Path, o.Path),
+		cmp.Compare(p.Message, o.Message),
+	)
 }
 
 // ActualState is what the machines were seen to run.
@@ -203,6 +217,8 @@ type StoreStatus struct {
 	HostBytes int64 `json:"hostBytes"`
 	// Templates is the number of image templates in use by the pod.
 	Templates int `json:"templates"`
+	// TrimmedAt is when it was last trimmed, zero when that is not known.
+	TrimmedAt time.Time `json:"trimmedAt,omitzero"`
 }
 
 // Failure is a failed action on one object, kept until the action succeeds or

@@ -1,0 +1,64 @@
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+ARCH    ?= $(shell go env GOARCH)
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+BIN     := bin/firkin-reconcile
+GUEST   := build/guest/$(ARCH)
+
+# Tools are pinned here; they are run by version and stay out of go.mod.
+GOLANGCI           := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
+PROTOC_GEN_GO      := google.golang.org/protobuf/cmd/protoc-gen-go@v1.36.12
+PROTOC_GEN_GO_GRPC := google.golang.org/grpc/cmd/protoc-gen-go-grpc@v1.6.2
+
+GO_FILES := $(shell git ls-files --cached --others --exclude-standard '*.go' go.mod go.sum 2>/dev/null)
+
+.PHONY: help deps build guest demo test check bench clean generate fuzz
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+deps: ## install the Debian packages that are missing (as root)
+	@scripts/deps
+
+build: $(BIN) ## build bin/firkin-reconcile
+
+$(BIN): $(GO_FILES)
+	CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o $@ ./cmd/firkin-reconcile
+
+guest: deps $(GUEST)/manifest.json ## build the guest bundle (kernel and initramfs; ARCH=amd64|arm64)
+
+$(GUEST)/manifest.json: $(GO_FILES)
+	go run ./guest/bundle/mkbundle -arch $(ARCH) -out $(GUEST)
+
+demo: deps build guest ## run examples/manifests on real VMs, end to end
+	scripts/demo
+
+test: deps build guest ## run all tests with the race detector, real VMs included
+	go test -race -timeout 20m ./...
+
+check: ## what CI checks besides tests: format, vet, lint, generated code, go.mod, other platforms
+	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { echo "gofmt these:"; gofmt -l $$(git ls-files '*.go'); exit 1; }
+	go vet ./...
+	go mod tidy -diff
+	go mod verify
+	go run $(GOLANGCI) run ./...
+	scripts/check-generated
+	GOOS=linux GOARCH=arm64 CGO_ENABLED=0 go build ./...
+	GOOS=darwin GOARCH=arm64 CGO_ENABLED=0 go vet $$(scripts/darwin-packages)
+
+generate: ## regenerate what is generated (needs protoc and its well-known types)
+	mkdir -p build/tools
+	GOBIN=$(CURDIR)/build/tools go install $(PROTOC_GEN_GO)
+	GOBIN=$(CURDIR)/build/tools go install $(PROTOC_GEN_GO_GRPC)
+	PATH=$(CURDIR)/build/tools:$$PATH go generate ./...
+
+bench: deps build guest ## run the benchmarks (real VMs; about 10 minutes)
+	scripts/bench
+
+fuzz: ## fuzz every parser for FUZZTIME each (default 30s)
+	scripts/fuzz $(or $(FUZZTIME),30s)
+
+clean: ## remove what was built
+	rm -rf bin build .demo

@@ -1,0 +1,160 @@
+package actual
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/go-logr/logr"
+	"github.com/google/renameio/v2"
+
+	"github.com/firkin-dev/firkin-reconcile/schema"
+)
+
+// failed is what failed last on one pod.
+type failed struct {
+	Ref      schema.Ref       `json:"ref"`
+	Source   string           `json:"source,omitempty"`
+	Spec     *schema.Pod      `json:"spec,omitempty"`
+	Failures []schema.Failure `json:"failures"`
+}
+
+// failures remembers failed actions until they succeed, so that back-off and the
+// reason shown to users survive a restart. One file per pod; where that cannot be
+// written they live in memory only, since running pods matter more.
+type failures struct {
+	dir string
+	log logr.Logger
+
+	mu   sync.Mutex
+	pods map[schema.Ref]failed
+}
+
+func newFailures(dir string, log logr.Logger) *failures {
+	f := &failures{dir: dir, log: log, pods: make(map[schema.Ref]failed)}
+	if dir == "" {
+		return f
+	}
+	entries, err := os.ReadDir(dir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		log.Error(err, "past failures cannot be read; back-off starts anew")
+	}
+	for _, e := range entries {
+		if strings.HasSuffix(e.Name(), ".json") {
+			f.load(filepath.Join(dir, e.Name()))
+		}
+	}
+	return f
+}
+
+func (f *failures) load(path string) {
+	b, err := os.ReadFile(path)
+	if err == nil {
+		var pod failed
+		if err = json.Unmarshal(b, &pod); err == nil && f.path(pod.Ref) == path {
+			f.pods[pod.Ref] = pod
+			return
+		}
+	}
+	f.log.Info("a record of past failures is not readable and is put aside", "file", path, "cause", fmt.Sprint(err))
+	if err := os.Rename(path, path+".bad"); err != nil {
+		f.log.Error(err, "put aside", "file", path)
+	}
+}
+
+func (f *failures) path(ref schema.Ref) string {
+	return filepath.Join(f.dir, ref.Namespace+"_"+ref.Name+".json")
+}
+
+// all returns a copy of what is known.
+func (f *failures) all() map[schema.Ref]failed {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return maps.Clone(f.pods)
+}
+
+// add notes a failure of one object; a repeated one under the same digest counts up.
+func (f *failures) add(ref schema.Ref, spec *schema.Pod, failure schema.Failure) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	pod := f.pods[ref]
+	pod.Ref = ref
+	if spec != nil {
+		pod.Spec, pod.Source = spec, spec.Source
+	}
+	failure.Attempts = 1
+	list := slices.Clone(pod.Failures)
+	i := slices.IndexFunc(list, func(x schema.Failure) bool { return x.Kind == failure.Kind && x.Name == failure.Name })
+	if i < 0 {
+		list = append(list, failure)
+	} else {
+		if list[i].Digest == failure.Digest {
+			failure.Attempts = list[i].Attempts + 1
+		}
+		list[i] = failure
+	}
+	pod.Failures = list
+	f.set(pod)
+}
+
+// clear forgets the failures of one object.
+func (f *failures) clear(ref schema.Ref, kind, name string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	pod, ok := f.pods[ref]
+	if !ok {
+		return
+	}
+	pod.Failures = slices.DeleteFunc(slices.Clone(pod.Failures), func(x schema.Failure) bool {
+		return x.Kind == kind && x.Name == name
+	})
+	f.set(pod)
+}
+
+// clearPod forgets all failures of a pod.
+func (f *failures) clearPod(ref schema.Ref) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if _, ok := f.pods[ref]; ok {
+		f.set(failed{Ref: ref})
+	}
+}
+
+func (f *failures) set(pod failed) {
+	if len(pod.Failures) == 0 {
+		delete(f.pods, pod.Ref)
+	} else {
+		f.pods[pod.Ref] = pod
+	}
+	if f.dir == "" {
+		return
+	}
+	if err := f.save(pod); err != nil {
+		f.log.Error(err, "failures are kept in memory only", "pod", pod.Ref.String())
+	}
+}
+
+func (f *failures) save(pod failed) error {
+	path := f.path(pod.Ref)
+	if len(pod.Failures) == 0 {
+		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("forget failures: %w", err)
+		}
+		return nil
+	}
+	b, err := json.Marshal(pod)
+	if err != nil {
+		return fmt.Errorf("keep failures: %w", err)
+	}
+	if err := renameio.WriteFile(path, b, 0o600); err != nil {
+		return fmt.Errorf("keep failures: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,193 @@
+package desired
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+
+	"github.com/firkin-dev/firkin-reconcile/schema"
+)
+
+// claim is one document that names a pod.
+type claim struct {
+	file *file
+	pod  *schema.Pod // nil: the document is not valid
+}
+
+// assembly puts the files of all roots together into one desired state.
+type assembly struct {
+	source *Source
+	out    schema.DesiredState
+	claims map[schema.Ref][]claim
+	held   map[schema.Ref]schema.HeldPod
+}
+
+// assemble builds the desired state from what the last scan read. The rules, in order:
+//
+//  1. A pod that exactly one valid document names is desired as that document says.
+//  2. A pod that several documents name is held, and each of them is an error.
+//  3. A pod that only an invalid document names is held.
+//  4. A pod that was good before and that nothing names now is gone only when its file
+//     is surely gone or was read without error; otherwise it is held.
+//
+// Held pods keep their last good version.
+func (s *Source) assemble() schema.DesiredState {
+	a := &assembly{
+		source: s,
+		claims: make(map[schema.Ref][]claim),
+		held:   make(map[schema.Ref]schema.HeldPod),
+	}
+	for _, r := range s.roots {
+		a.root(r)
+	}
+	for _, ref := range slices.SortedFunc(maps.Keys(a.claims), schema.Ref.Compare) {
+		a.settle(ref, a.claims[ref])
+	}
+	for ref, pod := range s.good {
+		if len(a.claims[ref]) > 0 {
+			continue
+		}
+		if reason := a.mayStand(pod); reason != "" {
+			a.hold(ref, pod.Source, reason)
+		} else {
+			delete(s.good, ref)
+		}
+	}
+	for _, ref := range slices.SortedFunc(maps.Keys(s.good), schema.Ref.Compare) {
+		a.out.Pods = append(a.out.Pods, s.good[ref])
+	}
+	for _, ref := range slices.SortedFunc(maps.Keys(a.held), schema.Ref.Compare) {
+		a.out.Held = append(a.out.Held, a.held[ref])
+	}
+	slices.SortStableFunc(a.out.Problems, schema.Problem.Compare)
+	return a.out
+}
+
+// root adds one root's files and its own state.
+func (a *assembly) root(r *root) {
+	state := schema.SourceState{
+		Path:   r.path,
+		Known:  r.known,
+		Reason: r.reason,
+		Empty:  r.known && len(r.files) == 0,
+		Prune:  a.source.opt.Prune(r.path, r.isDir),
+		Commit: r.commit,
+	}
+	for _, f := range r.sorted() {
+		if f.failed != nil {
+			a.problem(f.path, 0, f.failed.Error())
+		}
+		a.out.Problems = append(a.out.Problems, f.parsed.Problems...)
+		if f.unclear() && !a.remembered(f) {
+			state.HeldFiles = append(state.HeldFiles, f.path)
+		}
+		valid := make(map[schema.Ref]bool)
+		for i := range f.parsed.Pods {
+			pod := &f.parsed.Pods[i]
+			valid[pod.Ref] = true
+			a.claims[pod.Ref] = append(a.claims[pod.Ref], claim{f, pod})
+		}
+		for _, ref := range f.parsed.Refs {
+			if !valid[ref] {
+				a.claims[ref] = append(a.claims[ref], claim{f, nil})
+			}
+		}
+	}
+	if !r.known {
+		a.out.Problems = append(a.out.Problems, schema.Problem{
+			File: r.path, Severity: schema.SeverityError, Class: schema.ClassInvalid,
+			Message: r.reason + "; everything that came from here is left as it is",
+		})
+	}
+	a.out.Sources = append(a.out.Sources, state)
+}
+
+// unclear tells whether the file may hold pods that nobody can name at the moment.
+func (f *file) unclear() bool {
+	return f.failed != nil || f.taken == (stamp{}) || f.parsed.Unreadable
+}
+
+// remembered tells whether the pods of a file are known from an earlier version of it,
+// so that holding them is enough.
+func (a *assembly) remembered(f *file) bool {
+	for _, pod := range a.source.good {
+		if pod.Origin.File == f.path {
+			return true
+		}
+	}
+	return false
+}
+
+// settle decides about one pod that documents name.
+func (a *assembly) settle(ref schema.Ref, claims []claim) {
+	source := a.sourceOf(ref)
+	switch {
+	case len(claims) > 1:
+		for _, c := range claims {
+			line := 0
+			if c.pod != nil {
+				line = c.pod.Origin.Line
+			}
+			a.problem(c.file.path, line, fmt.Sprintf("pod %s is named by %d documents (%s); the one that runs is left as it is: keep one of them", ref, len(claims), claimants(claims)))
+		}
+		a.hold(ref, source, "several documents name it: "+claimants(claims))
+	case claims[0].pod == nil:
+		a.hold(ref, source, "its manifest "+claims[0].file.path+" is not valid")
+	default:
+		a.source.good[ref] = *claims[0].pod
+	}
+}
+
+func claimants(claims []claim) string {
+	list := ""
+	for i, c := range claims {
+		if i > 0 {
+			list += ", "
+		}
+		list += c.file.path
+	}
+	return list
+}
+
+// mayStand says why a pod that nothing names now may still be wanted, "" if it is surely not.
+func (a *assembly) mayStand(pod schema.Pod) string {
+	for _, r := range a.source.roots {
+		if r.path != pod.Source {
+			continue
+		}
+		if !r.known {
+			return r.reason
+		}
+		f := r.files[pod.Origin.File]
+		switch {
+		case f == nil:
+			return ""
+		case f.failed != nil:
+			return f.failed.Error()
+		case f.parsed.Unreadable || hasErrors(f.parsed.Problems):
+			return "its manifest " + f.path + " is not valid"
+		}
+	}
+	return ""
+}
+
+func hasErrors(problems []schema.Problem) bool {
+	return slices.ContainsFunc(problems, func(p schema.Problem) bool { return p.Severity == schema.SeverityError })
+}
+
+func (a *assembly) sourceOf(ref schema.Ref) string {
+	if pod, ok := a.source.good[ref]; ok {
+		return pod.Source
+	}
+	return ""
+}
+
+func (a *assembly) hold(ref schema.Ref, source, reason string) {
+	a.held[ref] = schema.HeldPod{Ref: ref, Source: source, Reason: reason}
+}
+
+func (a *assembly) problem(file string, line int, message string) {
+	a.out.Problems = append(a.out.Problems, schema.Problem{
+		File: file, Line: line, Severity: schema.SeverityError, Class: schema.ClassInvalid, Message: message,
+	})
+}

@@ -1,0 +1,117 @@
+package desired
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"syscall"
+	"time"
+
+	"github.com/firkin-dev/firkin-reconcile/schema"
+)
+
+// maxFileBytes bounds what is read of one manifest: one byte more than schema.Parse
+// takes, so that it says what is wrong.
+const maxFileBytes = 4<<20 + 1
+
+// stamp tells one content of a file from another without reading it. The change
+// time cannot be set by users, unlike the modification time.
+type stamp struct {
+	dev, ino uint64
+	size     int64
+	mtime    int64
+	ctime    int64
+}
+
+func stampOf(info fs.FileInfo) stamp {
+	s := stamp{size: info.Size(), mtime: info.ModTime().UnixNano(), ctime: info.ModTime().UnixNano()}
+	if st, ok := info.Sys().(*syscall.Stat_t); ok {
+		s.dev, s.ino, s.ctime = uint64(st.Dev), st.Ino, changeTime(st)
+	}
+	return s
+}
+
+// quiet tells whether a thing with this stamp has stood unchanged for settle: by its
+// change time or, where that lies in the future (another machine's clock, a clock
+// that was set back), by how long we have seen it so.
+func (s stamp) quiet(seenSince time.Time, settle time.Duration) bool {
+	now := time.Now()
+	if age := now.Sub(time.Unix(0, s.ctime)); age >= 0 {
+		return age >= settle
+	}
+	return now.Sub(seenSince) >= settle
+}
+
+// file is one manifest file.
+type file struct {
+	path   string // as the user would name it, links not resolved
+	stamp  stamp
+	seen   time.Time // since when it has this stamp
+	parsed schema.Parsed
+	// taken is the stamp of what parsed came from; zero when never read.
+	taken stamp
+	// settled is false while it is being written; parsed is then of an older content.
+	settled bool
+	// failed is why it could not be read, nil when it could.
+	failed error
+}
+
+// look brings the file up to date, reading it only when it changed and has settled.
+func (f *file) look(info fs.FileInfo, settle time.Duration, opt schema.ParseOptions) {
+	now := stampOf(info)
+	if now != f.stamp || f.seen.IsZero() {
+		f.stamp, f.seen = now, time.Now()
+	}
+	f.settled = f.stamp.quiet(f.seen, settle)
+	if !f.settled || f.taken == f.stamp && f.failed == nil {
+		return
+	}
+	data, err := readSettled(f.path, f.stamp)
+	if errors.Is(err, errBusy) {
+		f.settled = false
+		return
+	}
+	f.failed = err
+	if err != nil {
+		return
+	}
+	f.parsed = schema.Parse(f.path, data, opt)
+	f.taken = f.stamp
+}
+
+// errBusy: the file is open for writing, or changed while it was read.
+var errBusy = errors.New("the file is being written")
+
+// readSettled reads a regular file whose stamp must be want before and after.
+func readSettled(path string, want stamp) ([]byte, error) {
+	// Without O_NONBLOCK, opening a FIFO would wait for a writer for ever.
+	fd, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, fmt.Errorf("read manifest: %w", err)
+	}
+	defer fd.Close()
+	if busy(fd) {
+		return nil, errBusy
+	}
+	info, err := fd.Stat()
+	if err != nil {
+		return nil, fmt.Errorf("read manifest: %w", err)
+	}
+	if !info.Mode().IsRegular() {
+		return nil, fmt.Errorf("read manifest %s: not a regular file", path)
+	}
+	data, err := io.ReadAll(io.LimitReader(fd, maxFileBytes))
+	if err != nil {
+		return nil, fmt.Errorf("read manifest: %w", err)
+	}
+	after, err := fd.Stat()
+	if err != nil {
+		return nil, fmt.Errorf("read manifest: %w", err)
+	}
+	if stampOf(info) != want || stampOf(after) != want {
+		return nil, errBusy
+	}
+	return data, nil
+}

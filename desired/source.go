@@ -1,0 +1,134 @@
+// Package desired reads directories of manifests as the pods they ask for. It
+// never takes a half-written file at its word, keeps the last good version of what
+// became unreadable, and never writes to a manifest directory.
+package desired
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/go-logr/logr"
+
+	"github.com/firkin-dev/firkin-reconcile/schema"
+)
+
+// Defaults of Options.
+const (
+	// DefaultSettle outlasts the pauses of editors, cp and slow pipes between writes.
+	DefaultSettle = 500 * time.Millisecond
+	// DefaultReread finds what no event told of (network file systems, lost events).
+	DefaultReread = 30 * time.Second
+)
+
+// firstSettleLimit bounds how many settle times the first read waits for files that
+// are being written; what has not settled by then is held.
+const firstSettleLimit = 10
+
+// Options configure a Source.
+type Options struct {
+	// Settle is how long a file or directory must have stood unchanged before it is
+	// acted on; 0 means DefaultSettle.
+	Settle time.Duration
+	// Reread is the longest time between two reads while Run runs; 0 means DefaultReread.
+	Reread time.Duration
+	// Prune says for a path whether pods that are no longer in it are to be removed;
+	// nil means: of directories, yes; of files, no.
+	Prune func(path string, isDir bool) bool
+	Log   logr.Logger
+}
+
+// Source is the desired state of one or more files and directories.
+type Source struct {
+	opt   Options
+	roots []*root
+
+	mu sync.Mutex // held while reading
+	// good is the last good version of every pod that was not taken away since.
+	good map[schema.Ref]schema.Pod
+	// again asks Run for another look, with the directories to watch brought up to date.
+	again chan struct{}
+	// dirs are the directories to watch, as of the last read.
+	dirs map[string]bool
+	read bool
+}
+
+// New returns a Source over paths, which need not exist yet. Two paths that are the
+// same, or one inside the other, are an error: a pod belongs to one source.
+func New(paths []string, opt Options) (*Source, error) {
+	if len(paths) == 0 {
+		return nil, errors.New("read manifests: no path given")
+	}
+	if opt.Settle == 0 {
+		opt.Settle = DefaultSettle
+	}
+	if opt.Reread == 0 {
+		opt.Reread = DefaultReread
+	}
+	if opt.Prune == nil {
+		opt.Prune = func(_ string, isDir bool) bool { return isDir }
+	}
+	s := &Source{opt: opt, good: make(map[schema.Ref]schema.Pod), again: make(chan struct{}, 1)}
+	for _, p := range paths {
+		abs, err := filepath.Abs(p)
+		if err != nil {
+			return nil, fmt.Errorf("read manifests %s: %w", p, err)
+		}
+		for _, r := range s.roots {
+			if within(abs, r.path) || within(r.path, abs) {
+				return nil, fmt.Errorf("read manifests: %s and %s overlap; name one of them", r.path, abs)
+			}
+		}
+		s.roots = append(s.roots, newRoot(abs))
+	}
+	return s, nil
+}
+
+// within says whether path is dir or lies in it.
+func within(path, dir string) bool {
+	rel, err := filepath.Rel(dir, path)
+	return err == nil && filepath.IsLocal(rel)
+}
+
+// Pods reads what changed and returns the desired state. The first call waits, within
+// bounds, until what it reads has settled; later ones keep the last good version of what
+// has not. It fails only when ctx ends.
+func (s *Source) Pods(ctx context.Context) (schema.DesiredState, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for range firstSettleLimit {
+		settled := s.scan()
+		if settled || s.read {
+			break
+		}
+		select {
+		case <-ctx.Done():
+			return schema.DesiredState{}, fmt.Errorf("read manifests: %w", context.Cause(ctx))
+		case <-time.After(s.opt.Settle):
+		}
+	}
+	s.read = true
+	return s.assemble(), nil
+}
+
+// scan looks at every root; it says whether all of them have settled.
+func (s *Source) scan() bool {
+	settled := true
+	dirs := make(map[string]bool)
+	for _, r := range s.roots {
+		r.scan(s.opt.Settle, dirs)
+		settled = settled && r.settled
+	}
+	if !settled || !maps.Equal(dirs, s.dirs) {
+		select {
+		case s.again <- struct{}{}:
+		default:
+		}
+	}
+	s.dirs = dirs
+	return settled
+}

@@ -1,0 +1,71 @@
+package qemu
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/firkin-dev/firkin-reconcile/driver"
+)
+
+// linkPort is the name of the virtio-serial port that the guest's agent opens.
+const linkPort = "dev.firkin.link"
+
+// tbCacheMiB bounds TCG's cache of translated code, which is otherwise sized by the
+// guest's RAM. The guest's kernel and a few containers fit.
+const tbCacheMiB = 64
+
+// inherited are the numbers of the file descriptors that QEMU starts with.
+type inherited struct {
+	qmp, link, kernel, initrd int
+}
+
+// arguments builds QEMU's command line. It is a pure function of what is to be run, on
+// what host, through which descriptors. Disks are plugged in afterwards (see disk.go),
+// so that those of boot time and those of run time take one path.
+func arguments(spec driver.Spec, facts Facts, fds inherited) []string {
+	accel := facts.Accelerator
+	cpu := "host"
+	if accel == TCG {
+		accel = fmt.Sprintf("tcg,tb-size=%d", tbCacheMiB)
+		cpu = "max"
+	}
+	return []string{
+		"-name", "firkin-" + spec.ID,
+		"-uuid", spec.ID,
+		"-nodefaults", "-no-user-config", "-no-reboot",
+		"-display", "none",
+		"-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny",
+		"-machine", "microvm,x-option-roms=off,isa-serial=on,acpi=on",
+		"-accel", accel,
+		"-cpu", cpu,
+		"-smp", strconv.Itoa(spec.CPUs),
+		"-m", fmt.Sprintf("%dM", spec.MemoryBytes>>20),
+		"-kernel", fdPath(fds.kernel),
+		"-initrd", fdPath(fds.initrd),
+		"-append", commandLine(facts),
+		"-chardev", fmt.Sprintf("socket,id=qmp,fd=%d", fds.qmp),
+		"-mon", "chardev=qmp,mode=control",
+		"-chardev", "stdio,id=console,signal=off",
+		"-serial", "chardev:console",
+		"-device", "virtio-serial-device",
+		"-chardev", fmt.Sprintf("socket,id=link,fd=%d,server=on,wait=off", fds.link),
+		"-device", "virtserialport,chardev=link,name=" + linkPort,
+		"-device", "virtio-scsi-device,id=" + diskBus,
+	}
+}
+
+// fdPath names an inherited descriptor for those of QEMU's options that take a path only.
+func fdPath(fd int) string { return fmt.Sprintf("/proc/self/fd/%d", fd) }
+
+// commandLine is the guest kernel's. There is no secret in it: containers can read it.
+func commandLine(facts Facts) string {
+	words := []string{"console=ttyS0", "quiet", "panic=-1", "cryptomgr.notests", "random.trust_cpu=on"}
+	if facts.Accelerator == TCG {
+		// Emulated machines have no reference clock to measure the TSC by; without being
+		// told, the kernel hangs at boot now and then. Mitigations of CPU flaws guard
+		// nothing under emulation.
+		words = append(words, "tsc_early_khz="+strconv.Itoa(facts.TSCKHz), "mitigations=off")
+	}
+	return strings.Join(words, " ")
+}

@@ -1,0 +1,38 @@
+package qemu
+
+import (
+	"context"
+	"fmt"
+	"os/exec"
+
+	"github.com/firkin-dev/firkin-reconcile/driver"
+)
+
+// Doctor reports what running machines under QEMU needs on this host. kernel is the
+// guest's, "" when there is no bundle.
+func Doctor(ctx context.Context, opt Options, kernel string) []driver.Check {
+	facts, err := Probe(ctx, opt, kernel)
+	if err != nil {
+		return []driver.Check{{Name: "qemu", Fatal: true, Detail: err.Error(), Remedy: "apt-get install qemu-system-x86 util-linux"}}
+	}
+	checks := []driver.Check{
+		{Name: "qemu", OK: true, Fatal: true, Detail: fmt.Sprintf("%s, version %s", facts.Binary, facts.Version)},
+		{Name: "accelerator", OK: facts.Accelerator == KVM, Detail: facts.Accelerator + ": " + facts.Why},
+		sandbox(ctx, facts.Binary),
+	}
+	if facts.Accelerator == TCG {
+		checks[1].Remedy = "without KVM, VMs are emulated in software: slower, and no security boundary by QEMU's own word; " +
+			"enable virtualisation in the firmware (or nested virtualisation on the host) and let group kvm open /dev/kvm"
+	}
+	return checks
+}
+
+// sandbox tells whether this QEMU can confine its own system calls; without that none is started.
+func sandbox(ctx context.Context, binary string) driver.Check {
+	c := driver.Check{Name: "qemu sandbox", OK: true, Fatal: true, Detail: "system calls are filtered"}
+	out, err := exec.CommandContext(ctx, binary, "-nodefaults", "-machine", "none", "-sandbox", "on", "-version").CombinedOutput()
+	if err != nil {
+		c.OK, c.Detail, c.Remedy = false, fmt.Sprintf("no -sandbox: %v: %s", err, out), "use a QEMU that is built with seccomp, as Debian's is"
+	}
+	return c
+}

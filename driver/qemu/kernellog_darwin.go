@@ -1,0 +1,4 @@
+package qemu
+
+// kernelLog: macOS' does not tell.
+func kernelLog() string { return "" }

@@ -1,0 +1,100 @@
+// Package qemu runs machines under QEMU: microvm machines, by KVM where that really
+// works and by software emulation (TCG) elsewhere.
+//
+// QEMU gets nothing by path: its kernel, disks and sockets are opened here and handed
+// over as file descriptors, so that it can run under a uid of its own that may open
+// nothing else.
+package qemu
+
+import (
+	"context"
+	"fmt"
+	"os/exec"
+	"sync"
+
+	"github.com/go-logr/logr"
+
+	"github.com/firkin-dev/firkin-reconcile/driver"
+)
+
+// Name is what the driver is called in flags and reports.
+const Name = "qemu"
+
+// The accelerators.
+const (
+	KVM = "kvm"
+	TCG = "tcg"
+)
+
+// Options configure a VMM.
+type Options struct {
+	// Binary is the QEMU to run; "" looks for the host's architecture in $PATH.
+	Binary string
+	// CacheDir keeps what was found out about the host, until its next boot; "" finds
+	// it out anew each time.
+	CacheDir string
+	Log      logr.Logger
+}
+
+// VMM runs machines under QEMU.
+type VMM struct {
+	opt Options
+
+	mu    sync.Mutex
+	facts *Facts // nil until probed
+}
+
+var _ driver.VMM = (*VMM)(nil)
+
+// New returns a VMM; nothing is run yet.
+func New(opt Options) *VMM { return &VMM{opt: opt} }
+
+// Name implements driver.VMM.
+func (v *VMM) Name() string { return Name }
+
+// Start implements driver.VMM.
+func (v *VMM) Start(ctx context.Context, spec driver.Spec, dir string) (driver.VM, error) {
+	facts, err := v.probe(ctx, spec.Guest.Kernel)
+	if err != nil {
+		return nil, err
+	}
+	vm, err := launch(ctx, facts, spec, dir, v.opt.Log)
+	if err != nil {
+		return nil, fmt.Errorf("start qemu: %w", err)
+	}
+	return vm, nil
+}
+
+func (v *VMM) probe(ctx context.Context, kernel string) (Facts, error) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.facts != nil {
+		return *v.facts, nil
+	}
+	facts, err := Probe(ctx, v.opt, kernel)
+	if err != nil {
+		return Facts{}, err
+	}
+	v.facts = &facts
+	return facts, nil
+}
+
+// binary returns the QEMU to run.
+func (o Options) binary(arch string) (string, error) {
+	name := o.Binary
+	if name == "" {
+		name = "qemu-system-" + qemuArch(arch)
+	}
+	path, err := exec.LookPath(name)
+	if err != nil {
+		return "", fmt.Errorf("find QEMU: %w (on Debian: apt-get install qemu-system-x86)", err)
+	}
+	return path, nil
+}
+
+func qemuArch(goarch string) string {
+	if goarch == "arm64" {
+		return "aarch64"
+	}
+	return "x86_64"
+}

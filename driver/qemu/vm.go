@@ -1,0 +1,242 @@
+package qemu
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/go-logr/logr"
+
+	"github.com/firkin-dev/firkin-reconcile/driver"
+)
+
+// Names of the files in a machine's directory.
+const (
+	linkSocket = "link.sock"
+	storeFile  = "store.img"
+)
+
+// resumeEvery is how often a machine that stopped for want of host disk space is tried again.
+const resumeEvery = 2 * time.Second
+
+// vm is one QEMU process.
+type vm struct {
+	log     logr.Logger
+	accel   string
+	socket  string // path of the link's socket
+	process *process
+	monitor *monitor
+
+	linkMu sync.Mutex
+	link   net.Conn // the last one given out
+
+	disksMu sync.Mutex
+	disks   map[string]int // fd set by disk id
+
+	mu       sync.Mutex
+	deleted  map[string]chan struct{} // awaited DEVICE_DELETED events by device
+	shutdown string                   // reason of the SHUTDOWN event, "" before it
+	killed   bool
+	full     bool // stopped for want of disk space
+
+	done chan struct{}
+	err  error // valid once done is closed
+}
+
+var _ driver.VM = (*vm)(nil)
+
+// launch starts QEMU, greets it and plugs in the disks.
+func launch(ctx context.Context, facts Facts, spec driver.Spec, dir string, log logr.Logger) (_ *vm, err error) {
+	v := &vm{
+		log:     log,
+		accel:   facts.Accelerator,
+		socket:  filepath.Join(dir, linkSocket),
+		disks:   make(map[string]int),
+		deleted: make(map[string]chan struct{}),
+		done:    make(chan struct{}),
+	}
+	v.process, err = spawn(facts, spec, dir, v.socket)
+	if err != nil {
+		return nil, err
+	}
+	v.monitor, err = newMonitor(ctx, v.process.qmp, v.event)
+	go v.attend()
+	if err != nil {
+		return nil, errors.Join(err, v.abandon())
+	}
+	for _, d := range append([]driver.Disk{{ID: driver.StoreDisk, Path: filepath.Join(dir, storeFile)}}, spec.Disks...) {
+		if err := v.AttachDisk(ctx, d); err != nil {
+			return nil, errors.Join(err, v.abandon())
+		}
+	}
+	return v, nil
+}
+
+// abandonAfter is how long a QEMU that is failing may take to say why.
+const abandonAfter = time.Second
+
+// abandon ends a machine that failed to start. A QEMU that ended by itself gets to say why.
+func (v *vm) abandon() error {
+	select {
+	case <-v.done:
+		return v.err
+	case <-time.After(abandonAfter):
+	}
+	err := v.Kill()
+	<-v.done
+	return err
+}
+
+// attend waits for the process to end and resumes it where a full disk stopped it.
+func (v *vm) attend() {
+	defer close(v.done)
+	tick := time.NewTicker(resumeEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+			v.resume()
+		case <-v.process.done:
+			if v.monitor != nil {
+				v.monitor.close()
+			}
+			v.err = v.verdict()
+			_ = os.Remove(v.socket)
+			return
+		}
+	}
+}
+
+// verdict says how the machine ended; nil means that the guest powered it off.
+func (v *vm) verdict() error {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	switch {
+	case v.killed:
+		return errors.New("it was ended by force")
+	case v.shutdown == "guest-shutdown":
+		return nil
+	case v.shutdown == "guest-reset":
+		return errors.New("the guest reset itself (a kernel panic, or its init ended): see its console log")
+	case v.process.err != nil:
+		return fmt.Errorf("qemu %w%s", v.process.err, v.process.complaint())
+	case v.shutdown != "":
+		return fmt.Errorf("qemu ended: %s", v.shutdown)
+	default:
+		return fmt.Errorf("qemu ended%s", v.process.complaint())
+	}
+}
+
+// event notes what QEMU says. It runs on the monitor's reader and must not block.
+func (v *vm) event(e event) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	switch e.Name {
+	case "SHUTDOWN":
+		var data struct{ Reason string }
+		if json.Unmarshal(e.Data, &data) == nil {
+			v.shutdown = data.Reason
+		}
+	case "DEVICE_DELETED":
+		var data struct{ Device string }
+		if json.Unmarshal(e.Data, &data) == nil {
+			if gone, ok := v.deleted[data.Device]; ok {
+				close(gone)
+				delete(v.deleted, data.Device)
+			}
+		}
+	case "BLOCK_IO_ERROR":
+		var data struct {
+			Nospace bool
+			Action  string
+			Reason  string
+		}
+		if json.Unmarshal(e.Data, &data) == nil && data.Action == "stop" && !v.full {
+			v.full = data.Nospace
+			v.log.Info("the machine stopped: no space is left on the host; it goes on once there is", "cause", data.Reason)
+		}
+	case "RESUME":
+		v.full = false
+	}
+}
+
+// resume lets a machine that a full disk stopped try again; nothing is lost by trying.
+func (v *vm) resume() {
+	v.mu.Lock()
+	full := v.full
+	v.mu.Unlock()
+	if !full {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), resumeEvery)
+	defer cancel()
+	if err := v.monitor.run(ctx, "cont", nil, nil); err != nil {
+		v.log.V(1).Info("resume", "cause", err.Error())
+	}
+}
+
+// await returns a channel that is closed when QEMU has deleted the device.
+func (v *vm) await(device string) <-chan struct{} {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	gone := make(chan struct{})
+	v.deleted[device] = gone
+	return gone
+}
+
+func (v *vm) forget(device string) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	delete(v.deleted, device)
+}
+
+// Link implements driver.VM. QEMU takes the next connection once the one before is closed.
+func (v *vm) Link(ctx context.Context) (net.Conn, error) {
+	v.linkMu.Lock()
+	defer v.linkMu.Unlock()
+	if v.link != nil {
+		_ = v.link.Close()
+	}
+	conn, err := new(net.Dialer).DialContext(ctx, "unix", v.socket)
+	if err != nil {
+		return nil, fmt.Errorf("connect to the guest's link: %w", err)
+	}
+	v.link = conn
+	return conn, nil
+}
+
+// Accelerator implements driver.VM.
+func (v *vm) Accelerator() string { return v.accel }
+
+// PID implements driver.VM.
+func (v *vm) PID() int { return v.process.pid }
+
+// Kill implements driver.VM.
+func (v *vm) Kill() error {
+	v.mu.Lock()
+	v.killed = true
+	v.mu.Unlock()
+	if err := v.process.kill(); err != nil {
+		return fmt.Errorf("kill qemu: %w", err)
+	}
+	return nil
+}
+
+// Done implements driver.VM.
+func (v *vm) Done() <-chan struct{} { return v.done }
+
+// Err implements driver.VM.
+func (v *vm) Err() error {
+	select {
+	case <-v.done:
+		return v.err
+	default:
+		return nil
+	}
+}

@@ -1,0 +1,91 @@
+package firkin
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"io"
+	"maps"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+)
+
+const module = "github.com/firkin-dev/firkin-reconcile"
+
+// allowed is the architecture: which of our packages each one imports. A package or an
+// edge that is not listed fails the test, and so does a listed one that is gone.
+// docs/decisions says why where it differs from the first sketch.
+var allowed = map[string][]string{}
+
+// TestImports holds the import table against what the go command says, for each
+// platform we build for.
+func TestImports(t *testing.T) {
+	got := make(map[string]map[string]bool)
+	for _, goos := range []string{"linux", "darwin"} {
+		for pkg, imports := range list(t, goos) {
+			if got[pkg] == nil {
+				got[pkg] = make(map[string]bool)
+			}
+			for _, i := range imports {
+				got[pkg][i] = true
+			}
+		}
+	}
+	for pkg, imports := range got {
+		want, listed := allowed[pkg]
+		if !listed {
+			t.Errorf("package %s is not in the table; it imports %q", pkg, slices.Sorted(maps.Keys(imports)))
+			continue
+		}
+		for i := range imports {
+			if !slices.Contains(want, i) {
+				t.Errorf("%s imports %s: not allowed by the table", pkg, i)
+			}
+		}
+		for _, i := range want {
+			if !imports[i] {
+				t.Errorf("%s no longer imports %s: take the edge out of the table", pkg, i)
+			}
+		}
+	}
+	for pkg := range allowed {
+		if got[pkg] == nil {
+			t.Errorf("package %s is in the table and is gone", pkg)
+		}
+	}
+}
+
+// list returns our packages and which of ours they import, tests aside.
+func list(t *testing.T, goos string) map[string][]string {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), "go", "list", "-e", "-json=ImportPath,Imports,GoFiles", "./...")
+	cmd.Env = append(cmd.Environ(), "GOOS="+goos, "CGO_ENABLED=0")
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("go list: %v", err)
+	}
+	packages := make(map[string][]string)
+	for dec := json.NewDecoder(bytes.NewReader(out)); ; {
+		var p struct {
+			ImportPath       string
+			Imports, GoFiles []string
+		}
+		if err := dec.Decode(&p); errors.Is(err, io.EOF) {
+			return packages
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		name, ours := strings.CutPrefix(p.ImportPath, module+"/")
+		if !ours || len(p.GoFiles) == 0 {
+			continue
+		}
+		packages[name] = []string{}
+		for _, i := range p.Imports {
+			if i, ours := strings.CutPrefix(i, module+"/"); ours {
+				packages[name] = append(packages[name], i)
+			}
+		}
+	}
+}

@@ -1,0 +1,58 @@
+package state
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+)
+
+// OwnedError says who else owns the state directory.
+type OwnedError struct {
+	Root string
+	// Owner is what the owner wrote about itself ("pid 123: firkin-reconcile run ...").
+	Owner string
+}
+
+func (e *OwnedError) Error() string {
+	return fmt.Sprintf("state directory %s is owned by %s", e.Root, e.Owner)
+}
+
+// Lock is the ownership of a state directory; the kernel gives it back when the
+// process ends, however it ends.
+type Lock struct{ file *os.File }
+
+// Lock takes ownership, or returns an *OwnedError. owner describes this process to
+// whoever comes second.
+func (d *Dir) Lock(owner string) (*Lock, error) {
+	file, err := os.OpenFile(filepath.Join(d.root, "lock"), os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("lock state directory: %w", err)
+	}
+	if err := syscall.Flock(int(file.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		defer file.Close()
+		if !errors.Is(err, syscall.EWOULDBLOCK) {
+			return nil, fmt.Errorf("lock state directory %s: %w", d.root, err)
+		}
+		return nil, &OwnedError{Root: d.root, Owner: readOwner(file)}
+	}
+	// Who owns it is a courtesy to the next one; the flock alone decides.
+	if err := file.Truncate(0); err == nil {
+		_, _ = file.WriteAt(fmt.Appendf(nil, "pid %d: %s\n", os.Getpid(), owner), 0)
+	}
+	return &Lock{file: file}, nil
+}
+
+func readOwner(file *os.File) string {
+	b, err := io.ReadAll(io.LimitReader(file, 4096))
+	if owner := strings.TrimSpace(string(b)); err == nil && owner != "" {
+		return owner
+	}
+	return "another process"
+}
+
+// Unlock gives ownership back.
+func (l *Lock) Unlock() error { return l.file.Close() }
