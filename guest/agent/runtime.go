@@ -13,7 +13,7 @@ import (
 	"github.com/firkin-dev/firkin-reconcile/guest/agentpb"
 )
 
-// ErrNotFound: there is no such container, process, file or volume.
+// ErrNotFound says that there is no such container, process, file or volume.
 var ErrNotFound = errors.New("not found")
 
 // Runtime is what the agent needs from the system it runs on. Its methods may be

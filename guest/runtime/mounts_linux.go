@@ -1,0 +1,133 @@
+package runtime
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"golang.org/x/sys/unix"
+)
+
+// isMount tells whether something is mounted at path. A path that is not there is no mount.
+func isMount(path string) (bool, error) {
+	var here, above unix.Stat_t
+	err := unix.Lstat(path, &here)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("look at %s: %w", path, err)
+	}
+	if err := unix.Lstat(filepath.Dir(path), &above); err != nil {
+		return false, fmt.Errorf("look at %s: %w", filepath.Dir(path), err)
+	}
+	return here.Dev != above.Dev, nil
+}
+
+// detach unmounts what is mounted at path, at once for new users and for good when
+// the last user is gone. Nothing mounted, or no path, is fine.
+func detach(path string) error {
+	err := unix.Unmount(path, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW)
+	if err == nil || errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOENT) {
+		return nil
+	}
+	return fmt.Errorf("unmount %s: %w", path, err)
+}
+
+// template is a template disk that is mounted.
+type template struct {
+	path  string
+	users int
+	// ready is closed once it is mounted, or err says why not.
+	ready chan struct{}
+	err   error
+}
+
+// useTemplate mounts a template disk read-only, once for all containers, and
+// returns where. Each use is ended by dropTemplate.
+func (r *Runtime) useTemplate(ctx context.Context, disk string) (string, error) {
+	if !pathSafe(disk) {
+		return "", fmt.Errorf("template %q: name is not safe in a path", disk)
+	}
+	path, err := r.pod("templates", disk)
+	if err != nil {
+		return "", err
+	}
+	r.mu.Lock()
+	t, ok := r.templates[disk]
+	if !ok {
+		t = &template{path: path, ready: make(chan struct{})}
+		r.templates[disk] = t
+	}
+	t.users++
+	r.mu.Unlock()
+
+	if !ok {
+		t.err = mountTemplate(ctx, disk, path)
+		close(t.ready)
+	}
+	select {
+	case <-t.ready:
+		err = t.err
+	case <-ctx.Done():
+		err = context.Cause(ctx)
+	}
+	if err != nil {
+		return "", errors.Join(fmt.Errorf("template %s: %w", disk, err), r.dropTemplate(disk))
+	}
+	return path, nil
+}
+
+func mountTemplate(ctx context.Context, disk, path string) error {
+	device, err := waitDisk(ctx, disk)
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(path, 0o755); err != nil {
+		return err
+	}
+	if err := unix.Mount(device, path, "ext4", unix.MS_RDONLY|unix.MS_NODEV|unix.MS_NOATIME, ""); err != nil {
+		return fmt.Errorf("mount %s: %w", device, err)
+	}
+	return nil
+}
+
+// dropTemplate ends one use; with the last the disk is unmounted, so that the host
+// can take it away.
+func (r *Runtime) dropTemplate(disk string) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	t, ok := r.templates[disk]
+	if !ok {
+		return nil
+	}
+	if t.users--; t.users > 0 {
+		return nil
+	}
+	delete(r.templates, disk)
+	return unmountTemplate(t)
+}
+
+func unmountTemplate(t *template) error {
+	if err := detach(t.path); err != nil {
+		return err
+	}
+	if err := os.Remove(t.path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("remove mount point: %w", err)
+	}
+	return nil
+}
+
+func (r *Runtime) unmountTemplates() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var err error
+	for disk, t := range r.templates {
+		delete(r.templates, disk)
+		err = errors.Join(err, unmountTemplate(t))
+	}
+	return err
+}

@@ -1,0 +1,154 @@
+package runtime
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/go-logr/logr"
+	"golang.org/x/sys/unix"
+
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+
+	"github.com/firkin-dev/firkin-reconcile/guest/agent"
+	"github.com/firkin-dev/firkin-reconcile/guest/agentpb"
+	"github.com/firkin-dev/firkin-reconcile/guest/runtime/pid1"
+	"github.com/firkin-dev/firkin-reconcile/guest/runtime/reap"
+)
+
+// StoreDir is where the store disk is mounted.
+const StoreDir = "/run/firkin/pod-store"
+
+// StoreSerial is the serial number of the store disk.
+const StoreSerial = "store"
+
+const (
+	runDir     = "/run/firkin/crun" // crun's own state
+	consoleDir = "/run/firkin/console"
+	cgroupRoot = "/sys/fs/cgroup"
+	// containersCgroup is the parent of all containers' cgroups.
+	containersCgroup = "containers"
+)
+
+// Runtime is the agent's Runtime on Linux. There can be one per system.
+type Runtime struct {
+	reaper *reap.Reaper
+	log    logr.Logger
+	crun   *program
+	bootID string
+	ready  <-chan struct{}
+
+	mu         sync.Mutex
+	podDir     string // "" until the store is open
+	hostname   string
+	containers map[string]*container
+	templates  map[string]*template // by disk id
+}
+
+var _ agent.Runtime = (*Runtime)(nil)
+
+// container is a prepared container.
+type container struct {
+	id      string
+	dir     string
+	process *specs.Process // as in its spec; exec starts from it
+	disk    string         // its template disk, "" when it has none
+	binds   []string       // mounts made for it in the guest, beside its root
+}
+
+// Options of a Runtime.
+type Options struct {
+	// Reaper starts and reaps every process.
+	Reaper *reap.Reaper
+	Log    logr.Logger
+	// Crun is the path of the OCI runtime.
+	Crun string
+	// Ready is closed once the kernel can do all that is asked of it; nil: it can now.
+	Ready <-chan struct{}
+}
+
+// New makes a Runtime and prepares the system for containers.
+func New(opt Options) (*Runtime, error) {
+	bootID, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	if err != nil {
+		return nil, fmt.Errorf("read boot id: %w", err)
+	}
+	crun, err := sealProgram(opt.Crun)
+	if err != nil {
+		return nil, err
+	}
+	for _, dir := range []string{runDir, consoleDir} {
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			return nil, fmt.Errorf("make runtime directory: %w", err)
+		}
+	}
+	if err := prepareCgroups(); err != nil {
+		return nil, err
+	}
+	return &Runtime{
+		reaper: opt.Reaper, log: opt.Log, crun: crun, bootID: strings.TrimSpace(string(bootID)), ready: opt.Ready,
+		containers: map[string]*container{}, templates: map[string]*template{},
+	}, nil
+}
+
+// BootID implements agent.Runtime.
+func (r *Runtime) BootID() string { return r.bootID }
+
+// SetTime implements agent.Runtime.
+func (r *Runtime) SetTime(t time.Time) error {
+	ts, err := unix.TimeToTimespec(t)
+	if err != nil {
+		return fmt.Errorf("set clock: %w", err)
+	}
+	if err := unix.ClockSettime(unix.CLOCK_REALTIME, &ts); err != nil {
+		return fmt.Errorf("set clock: %w", err)
+	}
+	return nil
+}
+
+// PowerOff implements agent.Runtime.
+func (r *Runtime) PowerOff() error {
+	return pid1.PowerOff()
+}
+
+var errNoStore = errors.New("store is not open")
+
+// pod returns a path in the pod's directory of the store.
+func (r *Runtime) pod(elem ...string) (string, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.podDir == "" {
+		return "", errNoStore
+	}
+	return filepath.Join(append([]string{r.podDir}, elem...)...), nil
+}
+
+// podDirName is the pod's directory below pods/; a namespace holds no "_".
+func podDirName(pod *agentpb.PodIdentity) (string, error) {
+	for _, s := range []string{pod.GetNamespace(), pod.GetName()} {
+		if !pathSafe(s) {
+			return "", fmt.Errorf("pod %q/%q: name is not safe in a path", pod.GetNamespace(), pod.GetName())
+		}
+	}
+	return pod.GetNamespace() + "_" + pod.GetName(), nil
+}
+
+// poll calls done every interval until it is true or ctx ends.
+func poll(ctx context.Context, interval time.Duration, done func() (bool, error)) error {
+	for {
+		ok, err := done()
+		if ok || err != nil {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-time.After(interval):
+		}
+	}
+}

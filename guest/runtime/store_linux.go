@@ -1,0 +1,294 @@
+package runtime
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+	"unsafe"
+
+	"github.com/google/renameio/v2"
+	"golang.org/x/sys/unix"
+
+	"github.com/firkin-dev/firkin-reconcile/guest/agentpb"
+)
+
+const (
+	// diskWait bounds the wait for a disk that is being plugged in.
+	diskWait = 15 * time.Second
+	// diskPoll is how often it is looked for.
+	diskPoll = 3 * time.Millisecond
+	// rescanAfter is when the bus is searched, should the plug event have been lost.
+	rescanAfter = 2 * time.Second
+	formatLimit = 5 * time.Minute
+	// unmountWait bounds the wait for the store's last user.
+	unmountWait = 2 * time.Second
+)
+
+// OpenStore implements agent.Runtime.
+func (r *Runtime) OpenStore(ctx context.Context, pod *agentpb.PodIdentity, hostname string) error {
+	name, err := podDirName(pod)
+	if err != nil {
+		return err
+	}
+	if r.ready != nil {
+		select {
+		case <-r.ready:
+		case <-ctx.Done():
+			return fmt.Errorf("open store: wait for kernel modules: %w", context.Cause(ctx))
+		}
+	}
+	if err := unix.Sethostname([]byte(hostname)); err != nil {
+		return fmt.Errorf("set host name: %w", err)
+	}
+	if mounted, err := isMount(StoreDir); err != nil || !mounted {
+		if err := errors.Join(err, r.mountStore(ctx)); err != nil {
+			return err
+		}
+	}
+	dir := filepath.Join(StoreDir, "pods", name)
+	for _, sub := range []string{"emptydir", "containers", "templates"} {
+		if err := os.MkdirAll(filepath.Join(dir, sub), 0o755); err != nil {
+			return fmt.Errorf("make pod directory: %w", err)
+		}
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.podDir, r.hostname = dir, hostname
+	return nil
+}
+
+func (r *Runtime) mountStore(ctx context.Context) error {
+	device, err := waitDisk(ctx, StoreSerial)
+	if err != nil {
+		return fmt.Errorf("open store: %w", err)
+	}
+	blank, err := isBlank(device)
+	if err != nil {
+		return fmt.Errorf("open store: %w", err)
+	}
+	if blank {
+		if err := r.format(ctx, device); err != nil {
+			return fmt.Errorf("open store: %w", err)
+		}
+	}
+	if err := os.MkdirAll(StoreDir, 0o755); err != nil {
+		return fmt.Errorf("open store: %w", err)
+	}
+	// No online discard: Trim does it, when it is worth it.
+	if err := unix.Mount(device, StoreDir, "ext4", unix.MS_NODEV, "nodiscard,errors=remount-ro"); err != nil {
+		return fmt.Errorf("open store: mount %s: %w", device, err)
+	}
+	return nil
+}
+
+// blankProbe is how much of a disk must be zero for it to count as blank. It
+// covers the labels of every common file system and partition table.
+const blankProbe = 128 << 10
+
+func isBlank(device string) (bool, error) {
+	f, err := os.Open(device)
+	if err != nil {
+		return false, err
+	}
+	defer func() { _ = f.Close() }() // only read
+	head := make([]byte, blankProbe)
+	if _, err := io.ReadFull(f, head); err != nil {
+		return false, fmt.Errorf("read %s: %w", device, err)
+	}
+	return !slices.ContainsFunc(head, func(b byte) bool { return b != 0 }), nil
+}
+
+func (r *Runtime) format(ctx context.Context, device string) error {
+	ctx, cancel := context.WithTimeout(ctx, formatLimit)
+	defer cancel()
+	out, err := r.run(ctx, "/usr/sbin/mkfs.ext4", "-q", "-m", "0", "-E", "nodiscard,lazy_itable_init=1,lazy_journal_init=1", device)
+	if err != nil {
+		return fmt.Errorf("format %s: %w: %s", device, err, bytes.TrimSpace(out))
+	}
+	return nil
+}
+
+// waitDisk waits for the disk with that serial number and returns its device.
+func waitDisk(ctx context.Context, serial string) (string, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, diskWait, fmt.Errorf("disk %s did not appear in %v", serial, diskWait))
+	defer cancel()
+	start, rescanned := time.Now(), false
+	var device string
+	err := poll(ctx, diskPoll, func() (bool, error) {
+		name, err := findDisk(os.DirFS("/sys/block"), serial)
+		if err == nil {
+			device = filepath.Join("/dev", name)
+			_, err = os.Stat(device)
+		}
+		if err == nil {
+			return true, nil
+		}
+		if !errors.Is(err, fs.ErrNotExist) {
+			return false, err
+		}
+		if !rescanned && time.Since(start) > rescanAfter {
+			rescanned = true
+			rescanSCSI()
+		}
+		return false, nil
+	})
+	return device, err
+}
+
+// rescanSCSI has every SCSI host search its bus. It is a second chance only, so
+// what fails is left to the wait that runs anyway.
+func rescanSCSI() {
+	scans, _ := filepath.Glob("/sys/class/scsi_host/host*/scan") // the pattern is well-formed
+	for _, scan := range scans {
+		_ = os.WriteFile(scan, []byte("- - -"), 0)
+	}
+}
+
+// CloseStore implements agent.Runtime.
+func (r *Runtime) CloseStore(ctx context.Context) error {
+	dir, err := r.pod()
+	if errors.Is(err, errNoStore) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	err = errors.Join(r.CleanAll(ctx), r.unmountTemplates())
+	volumes, globErr := filepath.Glob(filepath.Join(dir, "emptydir", "*"))
+	err = errors.Join(err, globErr)
+	for _, v := range volumes {
+		err = errors.Join(err, detach(v))
+	}
+	if syncErr := r.syncStore(); syncErr != nil {
+		err = errors.Join(err, syncErr)
+	}
+	if umountErr := unmountStore(ctx); umountErr != nil {
+		return errors.Join(err, umountErr)
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.podDir = ""
+	return err
+}
+
+// unmountStore waits for the mounts of containers that have just ended to go.
+func unmountStore(ctx context.Context) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, unmountWait, unix.EBUSY)
+	defer cancel()
+	err := poll(ctx, 10*time.Millisecond, func() (bool, error) {
+		err := unix.Unmount(StoreDir, 0)
+		if errors.Is(err, unix.EBUSY) {
+			return false, nil
+		}
+		return err == nil, err
+	})
+	if err != nil {
+		return fmt.Errorf("close store: unmount: %w", err)
+	}
+	return nil
+}
+
+// stateFile holds what the agent keeps.
+const stateFile = "state"
+
+// LoadState implements agent.Runtime.
+func (r *Runtime) LoadState(context.Context) ([]byte, error) {
+	path, err := r.pod(stateFile)
+	if err != nil {
+		return nil, fmt.Errorf("load state: %w", err)
+	}
+	data, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("load state: %w", err)
+	}
+	return data, nil
+}
+
+// SaveState implements agent.Runtime.
+func (r *Runtime) SaveState(_ context.Context, data []byte) error {
+	path, err := r.pod(stateFile)
+	if err != nil {
+		return fmt.Errorf("save state: %w", err)
+	}
+	if err := renameio.WriteFile(path, data, 0o600, renameio.WithTempDir(filepath.Dir(path))); err != nil {
+		return fmt.Errorf("save state: %w", err)
+	}
+	// The data is on the disk; its new name is only with the directory.
+	if err := syncDir(filepath.Dir(path)); err != nil {
+		return fmt.Errorf("save state: %w", err)
+	}
+	return nil
+}
+
+func syncDir(dir string) error {
+	f, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Sync(), f.Close())
+}
+
+// StoreUsage implements agent.Runtime.
+func (r *Runtime) StoreUsage(context.Context) (*agentpb.StoreUsage, error) {
+	if _, err := r.pod(); err != nil {
+		return nil, fmt.Errorf("store usage: %w", err)
+	}
+	var st unix.Statfs_t
+	if err := unix.Statfs(StoreDir, &st); err != nil {
+		return nil, fmt.Errorf("store usage: %w", err)
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return &agentpb.StoreUsage{
+		SizeBytes: int64(st.Blocks) * st.Bsize,
+		UsedBytes: int64(st.Blocks-st.Bfree) * st.Bsize,
+		Templates: int32(len(r.templates)),
+	}, nil
+}
+
+// fitrim is FITRIM of linux/fs.h, _IOWR('X', 121, struct fstrim_range).
+const fitrim = 0xc0185879
+
+// Trim implements agent.Runtime.
+func (r *Runtime) Trim(context.Context) (uint64, error) {
+	if _, err := r.pod(); err != nil {
+		return 0, fmt.Errorf("trim: %w", err)
+	}
+	// Blocks are free only once the journal has committed that they are.
+	if err := r.syncStore(); err != nil {
+		return 0, fmt.Errorf("trim: %w", err)
+	}
+	f, err := os.Open(StoreDir)
+	if err != nil {
+		return 0, fmt.Errorf("trim: %w", err)
+	}
+	defer func() { _ = f.Close() }() // a directory
+	span := struct{ start, length, minLength uint64 }{length: 1<<64 - 1}
+	_, _, errno := unix.Syscall(unix.SYS_IOCTL, f.Fd(), fitrim, uintptr(unsafe.Pointer(&span)))
+	if errno != 0 {
+		return 0, fmt.Errorf("trim: %w", errno)
+	}
+	return span.length, nil
+}
+
+func (r *Runtime) syncStore() error {
+	f, err := os.Open(StoreDir)
+	if err != nil {
+		return fmt.Errorf("sync store: %w", err)
+	}
+	defer func() { _ = f.Close() }() // a directory
+	if err := unix.Syncfs(int(f.Fd())); err != nil {
+		return fmt.Errorf("sync store: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,134 @@
+package reconcile
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/firkin-dev/firkin-reconcile/schema"
+)
+
+// Outcome is what became of one desired pod.
+type Outcome struct {
+	Ref     schema.Ref
+	Verdict Verdict
+	Origin  schema.Origin
+}
+
+// Report is what Converge came to.
+type Report struct {
+	// Pods are the desired pods, sorted.
+	Pods  []Outcome
+	Holds []Hold
+	// Left are the actions that were still to be done.
+	Left []Action
+}
+
+// GuardError says that a guard held something back.
+type GuardError struct{ Holds []Hold }
+
+func (e *GuardError) Error() string {
+	lines := make([]string, len(e.Holds))
+	for i, h := range e.Holds {
+		lines[i] = h.String()
+	}
+	return strings.Join(lines, "\n")
+}
+
+// FailedError names the pods that have failed for good.
+type FailedError struct{ Pods []Outcome }
+
+func (e *FailedError) Error() string { return list("failed", e.Pods) }
+
+// NotReadyError names the pods that were not ready in time.
+type NotReadyError struct{ Pods []Outcome }
+
+func (e *NotReadyError) Error() string { return list("not ready in time", e.Pods) }
+
+func list(what string, pods []Outcome) string {
+	lines := make([]string, len(pods))
+	for i, p := range pods {
+		lines[i] = fmt.Sprintf("pod %s: %s: %s", p.Ref, what, strings.TrimPrefix(p.Verdict.Reason+": "+p.Verdict.Message, ": "))
+		if p.Origin.File != "" {
+			lines[i] += fmt.Sprintf(" (%s:%d)", p.Origin.File, p.Origin.Line)
+		}
+	}
+	return strings.Join(lines, "\n")
+}
+
+// ErrStopped: the caller ended Converge before it was done.
+var ErrStopped = errors.New("stopped before it was done")
+
+// Converge acts until nothing is left to do and, with wait, until every desired pod is
+// ready or final. It returns what became of them, and
+//
+//   - *GuardError when a guard held something back (the rest is done all the same),
+//   - *FailedError when pods failed for good,
+//   - *NotReadyError when ctx's deadline came first,
+//   - ErrStopped when ctx was cancelled.
+//
+// Several of them are joined.
+func (l *Loop) Converge(ctx context.Context, wait bool) (Report, error) {
+	last, err := l.loop(ctx, func(s look) bool {
+		if !s.plan.Empty() || s.busy > 0 {
+			return false
+		}
+		return !wait || settled(s)
+	})
+	report := reportOf(last)
+	if errors.Is(err, context.Canceled) {
+		return report, ErrStopped
+	}
+	var errs []error
+	if len(report.Holds) > 0 {
+		errs = append(errs, &GuardError{Holds: report.Holds})
+	}
+	var failed, late []Outcome
+	for _, p := range report.Pods {
+		switch {
+		case p.Verdict.Phase == PhaseFailed:
+			failed = append(failed, p)
+		case err != nil && !p.Verdict.Ready:
+			late = append(late, p)
+		}
+	}
+	if len(failed) > 0 {
+		errs = append(errs, &FailedError{Pods: failed})
+	}
+	if len(late) > 0 || err != nil && len(report.Left) > 0 {
+		errs = append(errs, &NotReadyError{Pods: late})
+	}
+	return report, errors.Join(errs...)
+}
+
+// settled tells whether every desired pod is ready, final or held by a guard.
+func settled(s look) bool {
+	held := make(map[schema.Ref]bool)
+	for _, h := range s.plan.Holds {
+		if h.Kind == HoldUnknown && h.Source == "" {
+			return false
+		}
+		for _, ref := range h.Pods {
+			held[ref] = true
+		}
+	}
+	for _, p := range reportOf(s).Pods {
+		if !p.Verdict.Ready && !p.Verdict.Final && !held[p.Ref] {
+			return false
+		}
+	}
+	return true
+}
+
+func reportOf(s look) Report {
+	r := Report{Holds: s.plan.Holds, Left: s.plan.Actions}
+	statuses := make(map[schema.Ref]*schema.PodStatus, len(s.actual.Pods))
+	for i := range s.actual.Pods {
+		statuses[s.actual.Pods[i].Ref] = &s.actual.Pods[i]
+	}
+	for _, pod := range sortedPods(s.desired.Pods) {
+		r.Pods = append(r.Pods, Outcome{Ref: pod.Ref, Verdict: Assess(pod, statuses[pod.Ref]), Origin: pod.Origin})
+	}
+	return r
+}

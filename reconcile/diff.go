@@ -1,0 +1,210 @@
+package reconcile
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/firkin-dev/firkin-reconcile/schema"
+)
+
+// Diff returns the actions of one round. It is a pure function: inputs in any order give
+// an equal plan. There is at most one action per object (replacing is remove now, add in
+// the next round), so that no plan goes stale.
+//
+// What is decided here is which pods are wanted, left alone or removed:
+//
+//  1. Machines that could not be listed: nothing is done.
+//  2. A pod that another source made and this one names too: held, loudly.
+//  3. A desired pod: diffPod makes it so.
+//  4. A held pod whose manifest is not known: kept as it was last applied.
+//  5. A pod of none of the sources: none of our business.
+//  6. A pod that its source no longer names: removed, unless a guard holds it (see guard).
+func Diff(desired schema.DesiredState, actual schema.ActualState, policy Policy, now time.Time) Plan {
+	d := differ{policy: policy, now: now, removals: make(map[string][]*schema.PodStatus)}
+	if !actual.Known {
+		d.plan.Holds = append(d.plan.Holds, Hold{Kind: HoldUnknown, Reason: "the machines could not be listed: " + actual.Reason})
+		return d.plan
+	}
+	statuses := make(map[schema.Ref]*schema.PodStatus, len(actual.Pods))
+	for i := range actual.Pods {
+		statuses[actual.Pods[i].Ref] = &actual.Pods[i]
+	}
+	held := make(map[schema.Ref]schema.HeldPod, len(desired.Held))
+	for _, h := range desired.Held {
+		held[h.Ref] = h
+	}
+	wanted := make(map[schema.Ref]bool, len(desired.Pods))
+	for _, pod := range sortedPods(desired.Pods) {
+		wanted[pod.Ref] = true
+		status := statuses[pod.Ref]
+		if status != nil && exists(status) && status.Source != "" && status.Source != pod.Source {
+			d.conflict(pod, status)
+			continue
+		}
+		d.add(diffPod(pod, status, policy, now))
+	}
+	for _, status := range sortedStatuses(statuses) {
+		if wanted[status.Ref] {
+			continue
+		}
+		if h, ok := held[status.Ref]; ok {
+			d.keep(status, h.Reason)
+			continue
+		}
+		d.unwanted(status, desired.Sources)
+	}
+	for _, source := range desired.Sources {
+		d.guard(source, actual.Pods)
+	}
+	d.finish()
+	return d.plan
+}
+
+// differ builds one plan.
+type differ struct {
+	policy Policy
+	now    time.Time
+	plan   Plan
+	// removals are the pods that each source no longer names.
+	removals map[string][]*schema.PodStatus
+}
+
+func sortedPods(pods []schema.Pod) []*schema.Pod {
+	list := make([]*schema.Pod, len(pods))
+	for i := range pods {
+		list[i] = &pods[i]
+	}
+	slices.SortFunc(list, func(a, b *schema.Pod) int { return a.Ref.Compare(b.Ref) })
+	return list
+}
+
+func sortedStatuses(m map[schema.Ref]*schema.PodStatus) []*schema.PodStatus {
+	list := make([]*schema.PodStatus, 0, len(m))
+	for _, s := range m {
+		list = append(list, s)
+	}
+	slices.SortFunc(list, func(a, b *schema.PodStatus) int { return a.Ref.Compare(b.Ref) })
+	return list
+}
+
+// exists tells whether there is a machine, dead or alive.
+func exists(s *schema.PodStatus) bool { return s.Machine != schema.MachineAbsent }
+
+func (d *differ) add(p podPlan) {
+	d.plan.Actions = append(d.plan.Actions, p.actions...)
+	d.plan.Pending = append(d.plan.Pending, p.pending...)
+}
+
+func (d *differ) conflict(pod *schema.Pod, status *schema.PodStatus) {
+	d.plan.Holds = append(d.plan.Holds, Hold{
+		Kind:   HoldConflict,
+		Source: pod.Source,
+		Pods:   []schema.Ref{pod.Ref},
+		Reason: fmt.Sprintf("pod %s belongs to %s, and %s names it too", pod.Ref, status.Source, pod.Origin.File),
+		Remedy: "take it out of one of them, or delete the pod first",
+	})
+}
+
+// keep maintains a held pod as it was last applied, as far as that is known.
+func (d *differ) keep(status *schema.PodStatus, reason string) {
+	if status.Spec != nil && exists(status) {
+		d.add(diffPod(status.Spec, status, d.policy, d.now))
+	}
+	d.plan.Pending = append(d.plan.Pending, Pending{Pod: status.Ref, Kind: KindPod, Name: status.Name, Reason: "held: " + reason})
+}
+
+// unwanted decides about a pod that no manifest names.
+func (d *differ) unwanted(status *schema.PodStatus, sources []schema.SourceState) {
+	i := slices.IndexFunc(sources, func(s schema.SourceState) bool { return s.Path == status.Source })
+	if i < 0 || !sources[i].Prune {
+		return
+	}
+	source := sources[i]
+	wait := ""
+	switch {
+	case !source.Known:
+		wait = source.Reason
+	case len(source.HeldFiles) > 0:
+		wait = "it may be in a file that cannot be used: " + source.HeldFiles[0]
+	case status.Machine == schema.MachineUnknown:
+		wait = "its machine neither answers nor is it proven dead: " + status.Message
+	default:
+		d.removals[source.Path] = append(d.removals[source.Path], status)
+		return
+	}
+	d.plan.Pending = append(d.plan.Pending, Pending{Pod: status.Ref, Kind: KindPod, Name: status.Name, Reason: "not removed: " + wait})
+}
+
+// guard holds or lets pass the removals of one source:
+//
+//  1. A source that is not known: said loudly; nothing of it got here.
+//  2. A source that turned empty: held, unless the policy allows it.
+//  3. More removals than the budget allows: all of them are held.
+func (d *differ) guard(source schema.SourceState, pods []schema.PodStatus) {
+	if !source.Known {
+		d.plan.Holds = append(d.plan.Holds, Hold{
+			Kind: HoldUnknown, Source: source.Path,
+			Reason: source.Reason + "; the pods of " + source.Path + " are left as they are",
+		})
+		return
+	}
+	removals := d.removals[source.Path]
+	live := make([]schema.Ref, 0, len(removals))
+	for _, s := range removals {
+		if exists(s) {
+			live = append(live, s.Ref)
+		}
+	}
+	total := 0
+	for i := range pods {
+		if pods[i].Source == source.Path && exists(&pods[i]) {
+			total++
+		}
+	}
+	switch {
+	case len(live) == 0:
+	case source.Empty && d.policy.AllowEmpty:
+	case source.Empty:
+		d.plan.Holds = append(d.plan.Holds, Hold{
+			Kind: HoldEmpty, Source: source.Path, Pods: live,
+			Reason: source.Path + " turned empty; its pods are kept",
+			Remedy: "if they are to go, allow it with --allow-empty",
+		})
+		return
+	case !d.policy.MaxRemovals.allows(len(live), total):
+		d.plan.Holds = append(d.plan.Holds, Hold{
+			Kind: HoldBudget, Source: source.Path, Pods: live,
+			Reason: fmt.Sprintf("%d of the %d pods of %s would be removed, more than --max-removals %s allows; none is", len(live), total, source.Path, d.policy.MaxRemovals),
+			Remedy: fmt.Sprintf("if they are to go, allow it with --max-removals %d", len(live)),
+		})
+		return
+	}
+	for _, s := range removals {
+		d.plan.Actions = append(d.plan.Actions, removePod(s, "its manifest is gone", false))
+	}
+}
+
+// finish puts the plan in order and works out when to look again.
+func (d *differ) finish() {
+	slices.SortStableFunc(d.plan.Actions, func(a, b Action) int { return a.Pod.Compare(b.Pod) })
+	slices.SortStableFunc(d.plan.Pending, func(a, b Pending) int { return a.Pod.Compare(b.Pod) })
+	slices.SortStableFunc(d.plan.Holds, func(a, b Hold) int { return strings.Compare(a.Source, b.Source) })
+	for _, p := range d.plan.Pending {
+		if !p.Until.IsZero() && (d.plan.Next.IsZero() || p.Until.Before(d.plan.Next)) {
+			d.plan.Next = p.Until
+		}
+	}
+}
+
+func removePod(s *schema.PodStatus, cause string, replacing bool) Action {
+	a := Action{
+		Type: Remove, Kind: KindPod, Pod: s.Ref, Name: s.Name, Cause: cause,
+		Disruptive: exists(s), Replacing: replacing, Spec: s.Spec,
+	}
+	if s.Spec != nil {
+		a.Grace = time.Duration(s.Spec.GraceSeconds) * time.Second
+	}
+	return a
+}
