@@ -36,7 +36,7 @@ demo: deps build guest ## run examples/manifests on real VMs, end to end
 	scripts/demo
 
 test: deps build guest ## run all tests with the race detector, real VMs included
-	go test -race -timeout 20m ./...
+	FIRKIN_REQUIRE_VMS=1 go test -race -timeout 25m ./...
 
 check: ## what CI checks besides tests: format, vet, lint, generated code, go.mod, other platforms
 	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { echo "gofmt these:"; gofmt -l $$(git ls-files '*.go'); exit 1; }

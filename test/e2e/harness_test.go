@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -62,14 +63,14 @@ func run(m *testing.M) int {
 
 // host is one state directory with the pods in it.
 type host struct {
-	t         *testing.T
+	t         testing.TB
 	state     string
 	manifests string
 }
 
 // newHost returns an empty host; when the test ends everything on it is deleted, and it
 // must then hold no machine and no process.
-func newHost(t *testing.T) *host {
+func newHost(t testing.TB) *host {
 	t.Helper()
 	needVMs(t)
 	h := &host{t: t, state: filepath.Join(t.TempDir(), "s"), manifests: filepath.Join(t.TempDir(), "manifests")}
@@ -82,7 +83,7 @@ func newHost(t *testing.T) *host {
 
 // needVMs skips where real VMs cannot run, unless the caller said that they must
 // (make test does).
-func needVMs(t *testing.T) {
+func needVMs(t testing.TB) {
 	t.Helper()
 	problem := ""
 	if _, err := os.Stat(filepath.Join(built.guest, "manifest.json")); err != nil {
@@ -123,6 +124,35 @@ func (h *host) processes() []string {
 		}
 	}
 	return list
+}
+
+// processesOf returns the ids of the processes of a program that belong to a machine of
+// this host.
+func (h *host) processesOf(program string) []int {
+	h.t.Helper()
+	machines, _ := filepath.Glob(filepath.Join(h.state, "machines", "*"))
+	var pids []int
+	files, _ := filepath.Glob("/proc/[0-9]*/cmdline")
+	for _, f := range files {
+		b, err := os.ReadFile(f)
+		if err != nil {
+			continue
+		}
+		exe, _ := os.Readlink(filepath.Join(filepath.Dir(f), "exe"))
+		if !strings.HasPrefix(filepath.Base(exe), program) {
+			continue
+		}
+		for _, m := range machines {
+			if bytes.Contains(b, []byte(filepath.Base(m))) {
+				pid, err := strconv.Atoi(filepath.Base(filepath.Dir(f)))
+				if err != nil {
+					h.t.Fatal(err)
+				}
+				pids = append(pids, pid)
+			}
+		}
+	}
+	return pids
 }
 
 // output is how a command ended.
