@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -19,22 +20,11 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// manifests is a Desired that tests change.
-type manifests struct {
-	mu    sync.Mutex
-	state schema.DesiredState
-}
+// manifests is a Desired that stays as it is.
+type manifests struct{ state schema.DesiredState }
 
 func (m *manifests) Pods(context.Context) (schema.DesiredState, error) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
 	return m.state, nil
-}
-
-func (m *manifests) set(s schema.DesiredState) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.state = s
 }
 
 // machines is an Actual over the model; tests hang or fail its actions.
@@ -123,10 +113,18 @@ func running(t *testing.T, d *manifests, m *machines) (*Loop, func()) {
 	}
 }
 
-func (m *machines) count() int {
+// actions returns what was done, in order.
+func (m *machines) actions() []string {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return len(m.done)
+	return slices.Clone(m.done)
+}
+
+// state is what an observer sees.
+func (m *machines) state() schema.ActualState {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.world.state()
 }
 
 func TestLoopConvergesAndThenRests(t *testing.T) {
@@ -136,13 +134,13 @@ func TestLoopConvergesAndThenRests(t *testing.T) {
 		_, stop := running(t, d, m)
 		defer stop()
 		synctest.Wait()
-		if got := differs(d.state, m.world.state()); got != "" {
+		if got := differs(d.state, m.state()); got != "" {
 			t.Fatal(got)
 		}
-		before := m.count()
+		before := m.actions()
 		time.Sleep(time.Hour) // virtual: 120 looks and more
-		if n := m.count(); n != before {
-			t.Errorf("%d actions after convergence: %q", n-before, m.done[before:])
+		if after := m.actions(); len(after) != len(before) {
+			t.Errorf("actions after convergence: %q", after[len(before):])
 		}
 	})
 }
@@ -207,7 +205,7 @@ func TestHungPodDelaysNobody(t *testing.T) {
 		_, stop := running(t, &manifests{state: pods(boxes...)}, m)
 		start := time.Now()
 		synctest.Wait()
-		if s := m.world.pods[boxes[1].pod().Ref]; s == nil || len(s.Containers) != 1 || time.Since(start) != 0 {
+		if got := m.actions(); len(got) != 2 || time.Since(start) != 0 {
 			t.Error("the other pod waited")
 		}
 		m.crash(boxes[1].pod().Ref, "c")
@@ -239,12 +237,12 @@ func TestFailureStopsThePodsListAndBacksOff(t *testing.T) {
 		defer stop()
 		start := time.Now()
 		synctest.Wait()
-		if len(m.done) != 0 {
-			t.Errorf("went on after a failure: %q", m.done)
+		if done := m.actions(); len(done) != 0 {
+			t.Errorf("went on after a failure: %q", done)
 		}
 		time.Sleep(time.Minute)
 		synctest.Wait()
-		if got := differs(d.state, m.world.state()); got != "" {
+		if got := differs(d.state, m.state()); got != "" {
 			t.Fatal(got)
 		}
 		if at := m.startOf("add pod default/a").Sub(start); at != 7*time.Second {
@@ -266,7 +264,7 @@ func TestStopLetsActionsFinish(t *testing.T) {
 		_, stop := running(t, &manifests{state: pods(box{name: "a", containers: []string{"c=x"}})}, m)
 		time.Sleep(time.Second)
 		stop()
-		if got := fmt.Sprint(m.done); got != "[add pod default/a]" {
+		if got := fmt.Sprint(m.actions()); got != "[add pod default/a]" {
 			t.Errorf("done: %s; want the action under way and none after it", got)
 		}
 	})

@@ -30,7 +30,9 @@ func newModel(actual schema.ActualState, now time.Time) *model {
 func (m *model) state() schema.ActualState {
 	s := schema.ActualState{Known: true}
 	for _, p := range m.pods {
-		s.Pods = append(s.Pods, *p)
+		seen := *p
+		seen.Containers, seen.EmptyDirs = slices.Clone(p.Containers), slices.Clone(p.EmptyDirs)
+		s.Pods = append(s.Pods, seen)
 	}
 	slices.SortFunc(s.Pods, func(a, b schema.PodStatus) int { return a.Ref.Compare(b.Ref) })
 	return s
