@@ -5,10 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"os"
 	"path/filepath"
-	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -76,6 +74,7 @@ func (r *Runtime) execPlain(ctx context.Context, c *container, dir, processFile 
 	return p, nil
 }
 
+// newExec follows a further process; killing it leaves the container alone.
 func newExec(child *reap.Child, group cgroup, oomBefore int, streams []*stream) *process {
 	kill := func() error {
 		if err := child.Signal(unix.SIGKILL); err != nil && !errors.Is(err, reap.ErrEnded) {
@@ -102,31 +101,16 @@ func feed(w *os.File, input io.Reader, done <-chan struct{}) {
 	_ = w.Close()
 }
 
-// terminalWait bounds the wait for the terminal crun sends.
-const terminalWait = 10 * time.Second
-
 func (r *Runtime) execTerminal(ctx context.Context, c *container, dir, processFile string,
 	spec *agentpb.ExecRequest_Start, stdio agent.ExecIO,
 ) (*process, error) {
 	// Not below the container's directory: a socket's path has at most 107 bytes.
 	path := filepath.Join(consoleDir, filepath.Base(dir)+".sock")
-	listener, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
+	socket, err := listenConsole(path)
 	if err != nil {
 		return nil, err
 	}
-	defer func() { _ = listener.Close() }() // also removes it
-	if err := listener.SetDeadline(time.Now().Add(crunLimit + terminalWait)); err != nil {
-		return nil, err
-	}
-	type received struct {
-		file *os.File
-		err  error
-	}
-	terminal := make(chan received, 1)
-	go func() {
-		f, err := receiveTerminal(listener)
-		terminal <- received{f, err}
-	}()
+	defer socket.close()
 	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
 	if err != nil {
 		return nil, err
@@ -137,69 +121,21 @@ func (r *Runtime) execTerminal(ctx context.Context, c *container, dir, processFi
 	child, err := r.invoke(ctx, dir, [3]*os.File{null, null, null},
 		"exec", "--process="+processFile, "--tty", "--console-socket="+path, c.id)
 	if err != nil {
-		_ = listener.Close() // nobody comes any more
-		if got := <-terminal; got.file != nil {
-			err = errors.Join(err, got.file.Close())
-		}
 		return nil, err
 	}
-	got := <-terminal
-	if got.err != nil {
-		return nil, errors.Join(got.err, child.Signal(unix.SIGKILL))
+	terminal, err := socket.take()
+	if err != nil {
+		return nil, errors.Join(err, child.Signal(unix.SIGKILL))
 	}
 	if spec.GetRows() > 0 && spec.GetColumns() > 0 {
-		if err := setSize(got.file, spec.GetRows(), spec.GetColumns()); err != nil {
-			return nil, errors.Join(err, child.Signal(unix.SIGKILL), got.file.Close())
+		if err := setSize(terminal, spec.GetRows(), spec.GetColumns()); err != nil {
+			return nil, errors.Join(err, child.Signal(unix.SIGKILL), terminal.Close())
 		}
 	}
-	p := newExec(child, group, before, []*stream{newStream(got.file, stdio.Stdout)})
-	p.terminal = got.file
+	p := newExec(child, group, before, []*stream{newStream(terminal, stdio.Stdout)})
+	p.terminal = terminal
 	if stdio.Stdin != nil && spec.GetStdin() {
-		go func() { _, _ = io.Copy(got.file, stdio.Stdin) }() // ends with the input; the stream closes the terminal
+		go func() { _, _ = io.Copy(terminal, stdio.Stdin) }() // ends with the input; the stream closes the terminal
 	}
 	return p, nil
-}
-
-// receiveTerminal takes the terminal that crun sends over its console socket.
-func receiveTerminal(listener *net.UnixListener) (*os.File, error) {
-	conn, err := listener.AcceptUnix()
-	if err != nil {
-		return nil, fmt.Errorf("receive terminal: %w", err)
-	}
-	defer func() { _ = conn.Close() }() // all of use has been read
-	if err := conn.SetDeadline(time.Now().Add(terminalWait)); err != nil {
-		return nil, fmt.Errorf("receive terminal: %w", err)
-	}
-	name, oob := make([]byte, 4096), make([]byte, unix.CmsgSpace(4))
-	_, n, _, _, err := conn.ReadMsgUnix(name, oob)
-	if err != nil {
-		return nil, fmt.Errorf("receive terminal: %w", err)
-	}
-	messages, err := unix.ParseSocketControlMessage(oob[:n])
-	if err != nil || len(messages) != 1 {
-		return nil, errors.Join(errors.New("receive terminal: no descriptor came"), err)
-	}
-	fds, err := unix.ParseUnixRights(&messages[0])
-	if err != nil || len(fds) != 1 {
-		return nil, errors.Join(errors.New("receive terminal: no descriptor came"), err)
-	}
-	unix.CloseOnExec(fds[0])
-	// Non-blocking, so that reads wait in the poller and Close ends them.
-	if err := unix.SetNonblock(fds[0], true); err != nil {
-		return nil, errors.Join(fmt.Errorf("receive terminal: %w", err), unix.Close(fds[0]))
-	}
-	return os.NewFile(uintptr(fds[0]), "terminal"), nil
-}
-
-func setSize(terminal *os.File, rows, columns uint32) error {
-	conn, err := terminal.SyscallConn()
-	if err != nil {
-		return err
-	}
-	size := &unix.Winsize{Row: uint16(min(rows, 1<<16-1)), Col: uint16(min(columns, 1<<16-1))}
-	var ioctlErr error
-	if err := conn.Control(func(fd uintptr) { ioctlErr = unix.IoctlSetWinsize(int(fd), unix.TIOCSWINSZ, size) }); err != nil {
-		return err
-	}
-	return ioctlErr
 }

@@ -12,7 +12,7 @@ import (
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 )
 
-// ErrNoUser: the image has no such user or group.
+// ErrNoUser means that the image has no such user or group.
 var ErrNoUser = errors.New("no such user or group in the image")
 
 // maxUserLine bounds a line of passwd or group; a longer one is an error.

@@ -21,21 +21,33 @@ import (
 
 // guestPackages are the packages whose files the guest uses, beside its kernel.
 // Which libraries of them are needed is read from the executables.
-var guestPackages = []string{
-	"crun", "e2fsprogs",
-	"libc6", "libcap2", "libseccomp2", "libyajl2",
-	"libsystemd0", "libgcrypt20", "libgpg-error0", "liblz4-1", "liblzma5", "libzstd1",
-	"libext2fs2", "libcom-err2", "libblkid1", "libuuid1",
+func guestPackages() []string {
+	return []string{
+		"crun", "e2fsprogs",
+		"libc6", "libcap2", "libseccomp2", "libyajl2",
+		"libsystemd0", "libgcrypt20", "libgpg-error0", "liblz4-1", "liblzma5", "libzstd1",
+		"libext2fs2", "libcom-err2", "libblkid1", "libuuid1",
+	}
 }
 
-// guestPrograms maps programs of the packages to where the guest has them.
-var guestPrograms = map[string]string{
-	"usr/bin/crun": "/usr/bin/crun",
-	"sbin/mke2fs":  "/usr/sbin/mkfs.ext4",
+// guestPrograms are programs of the packages, where they are and where the guest has them.
+func guestPrograms() map[string]string {
+	return map[string]string{
+		"usr/bin/crun": "/usr/bin/crun",
+		"sbin/mke2fs":  "/usr/sbin/mkfs.ext4",
+	}
 }
 
-// triplets are Debian's library directories by GOARCH.
-var triplets = map[string]string{"amd64": "x86_64-linux-gnu", "arm64": "aarch64-linux-gnu"}
+// triplet is Debian's library directory for an architecture.
+func triplet(arch string) (string, error) {
+	switch arch {
+	case "amd64":
+		return "x86_64-linux-gnu", nil
+	case "arm64":
+		return "aarch64-linux-gnu", nil
+	}
+	return "", fmt.Errorf("architecture %q is not known", arch)
+}
 
 // cmdline are the kernel arguments every VMM should give this guest.
 func cmdline(arch string) []string {
@@ -61,9 +73,9 @@ type builder struct {
 }
 
 func (b *builder) build(ctx context.Context) error {
-	triplet, ok := triplets[b.arch]
-	if !ok {
-		return fmt.Errorf("architecture %q is not known", b.arch)
+	libDir, err := triplet(b.arch)
+	if err != nil {
+		return err
 	}
 	debs, err := openRepo(ctx, filepath.Join(b.cache, "apt", b.arch), b.arch, b.log)
 	if err != nil {
@@ -80,7 +92,7 @@ func (b *builder) build(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	packages, err := debs.fetch(ctx, root, append([]string{kernelPackage}, guestPackages...))
+	packages, err := debs.fetch(ctx, root, append([]string{kernelPackage}, guestPackages()...))
 	if err != nil {
 		return err
 	}
@@ -95,7 +107,7 @@ func (b *builder) build(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	entries, err := b.entries(ctx, root, release, triplet, filepath.Join(work, "vminitd"))
+	entries, err := b.entries(ctx, root, release, libDir, filepath.Join(work, "vminitd"))
 	if err != nil {
 		return err
 	}
@@ -109,18 +121,18 @@ func (b *builder) build(ctx context.Context) error {
 }
 
 // entries are the files of the initramfs.
-func (b *builder) entries(ctx context.Context, root, release, triplet, vminitd string) ([]entry, error) {
+func (b *builder) entries(ctx context.Context, root, release, libDir, vminitd string) ([]entry, error) {
 	if err := b.compile(ctx, vminitd); err != nil {
 		return nil, err
 	}
 	files := []library{{source: vminitd, target: "/init"}}
 	var programs []string
-	for source, target := range guestPrograms {
+	for source, target := range guestPrograms() {
 		file := filepath.Join(root, source)
 		programs = append(programs, file)
 		files = append(files, library{source: file, target: target})
 	}
-	libs, err := libraries(root, triplet, programs)
+	libs, err := libraries(root, libDir, programs)
 	if err != nil {
 		return nil, err
 	}
@@ -132,7 +144,7 @@ func (b *builder) entries(ctx context.Context, root, release, triplet, vminitd s
 		}
 		entries = append(entries, entry{path: f.target, mode: 0o755, data: data})
 	}
-	modules, err := collectModules(os.DirFS(filepath.Join(root, "lib", "modules", release)), wantedModules)
+	modules, err := collectModules(os.DirFS(filepath.Join(root, "lib", "modules", release)), wantedModules())
 	if err != nil {
 		return nil, err
 	}

@@ -19,7 +19,9 @@ type entry struct {
 }
 
 // guestDirs are directories that must be there before anything is mounted.
-var guestDirs = []string{"/dev", "/etc", "/newroot", "/proc", "/run", "/sys", "/tmp"}
+func guestDirs() []string {
+	return []string{"/dev", "/etc", "/newroot", "/proc", "/run", "/sys", "/tmp"}
+}
 
 // writeInitramfs makes a newc cpio archive of entries and the directories they
 // need. Equal input gives equal bytes: sorted by path, owned by root, no times.
@@ -31,7 +33,7 @@ func writeInitramfs(entries []entry) ([]byte, error) {
 			records[name] = cpio.Directory(name, 0o755)
 		}
 	}
-	for _, dir := range guestDirs {
+	for _, dir := range guestDirs() {
 		addDirs(dir)
 	}
 	for _, e := range entries {

@@ -13,17 +13,19 @@ import (
 
 // wantedModules are the kernel modules of the guest, in the order in which it
 // should have them; dependencies come along. A name the kernel has built in is fine.
-var wantedModules = []string{
-	// The link under QEMU comes first: the guest answers while the others load.
-	"virtio_ring", "virtio", "virtio_mmio", "virtio_console",
-	// Devices and the link under Virtualization.framework.
-	"virtio_pci", "vsock", "vmw_vsock_virtio_transport",
-	// Disks.
-	"virtio_scsi", "sd_mod", "virtio_blk",
-	// Root file systems of containers.
-	"overlay",
-	// Entropy, network.
-	"virtio_rng", "virtio_net",
+func wantedModules() []string {
+	return []string{
+		// The link under QEMU comes first: the guest answers while the others load.
+		"virtio_ring", "virtio", "virtio_mmio", "virtio_console",
+		// Devices and the link under Virtualization.framework.
+		"virtio_pci", "vsock", "vmw_vsock_virtio_transport",
+		// Disks.
+		"virtio_scsi", "sd_mod", "virtio_blk",
+		// Root file systems of containers.
+		"overlay",
+		// Entropy, network.
+		"virtio_rng", "virtio_net",
+	}
 }
 
 // module is one kernel module of the guest.

@@ -19,7 +19,7 @@ const (
 
 // StartModules loads the guest's kernel modules in the background, in order. The
 // channel is closed when all are loaded. A module that does not load is logged:
-// what needs it will tell.
+// what needs it will tell. Their files, which take memory, are removed.
 func StartModules(log logr.Logger) (<-chan struct{}, error) {
 	list, err := os.ReadFile(filepath.Join(moduleDir, moduleList))
 	if err != nil {
@@ -32,6 +32,9 @@ func StartModules(log logr.Logger) (<-chan struct{}, error) {
 			if err := loadModule(filepath.Join(moduleDir, strings.TrimSpace(name))); err != nil {
 				log.Error(err, "going on without a module")
 			}
+		}
+		if err := os.RemoveAll(moduleDir); err != nil {
+			log.Error(err, "memory of the module files is not freed")
 		}
 	}()
 	return done, nil

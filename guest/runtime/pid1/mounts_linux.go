@@ -15,13 +15,15 @@ type mount struct {
 }
 
 // mounts are what every Linux system has.
-var mounts = []mount{
-	{"proc", "/proc", "proc", unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC, ""},
-	{"sysfs", "/sys", "sysfs", unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC, ""},
-	{"devtmpfs", "/dev", "devtmpfs", unix.MS_NOSUID | unix.MS_NOEXEC, "mode=0755"},
-	{"devpts", "/dev/pts", "devpts", unix.MS_NOSUID | unix.MS_NOEXEC, "newinstance,ptmxmode=0666,mode=0620"},
-	{"tmpfs", "/run", "tmpfs", unix.MS_NOSUID | unix.MS_NODEV, "mode=0755"},
-	{"cgroup2", "/sys/fs/cgroup", "cgroup2", unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC, ""},
+func mounts() []mount {
+	return []mount{
+		{"proc", "/proc", "proc", unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC, ""},
+		{"sysfs", "/sys", "sysfs", unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC, ""},
+		{"devtmpfs", "/dev", "devtmpfs", unix.MS_NOSUID | unix.MS_NOEXEC, "mode=0755"},
+		{"devpts", "/dev/pts", "devpts", unix.MS_NOSUID | unix.MS_NOEXEC, "newinstance,ptmxmode=0666,mode=0620"},
+		{"tmpfs", "/run", "tmpfs", unix.MS_NOSUID | unix.MS_NODEV, "mode=0755"},
+		{"cgroup2", "/sys/fs/cgroup", "cgroup2", unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC, ""},
+	}
 }
 
 // Mount mounts the system's file systems and moves the root off the initramfs.
@@ -29,7 +31,7 @@ func Mount() error {
 	if err := leaveRootfs(); err != nil {
 		return err
 	}
-	for _, m := range mounts {
+	for _, m := range mounts() {
 		if err := os.MkdirAll(m.target, 0o755); err != nil {
 			return fmt.Errorf("make mount point: %w", err)
 		}
@@ -67,18 +69,22 @@ type setting struct{ file, value string }
 
 // settings: PID 1 is the last one to be killed for want of memory; process ids do
 // not come back soon; as in other container systems, no privilege is needed to
-// serve port 80 or to ping.
-var settings = []setting{
-	{"/proc/self/oom_score_adj", "-997"},
-	{"/proc/sys/kernel/pid_max", "4194304"},
-	{"/proc/sys/net/ipv4/ip_unprivileged_port_start", "0"},
-	{"/proc/sys/net/ipv4/ping_group_range", "0 2147483647"},
+// serve port 80 or to ping, and there are no user namespaces, in which anyone
+// would have every capability.
+func settings() []setting {
+	return []setting{
+		{"/proc/self/oom_score_adj", "-997"},
+		{"/proc/sys/kernel/pid_max", "4194304"},
+		{"/proc/sys/user/max_user_namespaces", "0"},
+		{"/proc/sys/net/ipv4/ip_unprivileged_port_start", "0"},
+		{"/proc/sys/net/ipv4/ping_group_range", "0 2147483647"},
+	}
 }
 
 // Tune sets what the kernel's defaults do not.
 func Tune() error {
 	var errs []error
-	for _, s := range settings {
+	for _, s := range settings() {
 		if err := os.WriteFile(s.file, []byte(s.value), 0); err != nil {
 			errs = append(errs, fmt.Errorf("tune kernel: %w", err))
 		}

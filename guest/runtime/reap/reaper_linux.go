@@ -13,7 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ErrEnded: the process has ended.
+// ErrEnded means that the process has ended.
 var ErrEnded = errors.New("process has ended")
 
 // Reaper starts processes and reaps every child of this process.

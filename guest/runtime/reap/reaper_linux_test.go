@@ -97,40 +97,54 @@ func TestWaitEndsWithItsContext(t *testing.T) {
 	}
 }
 
-// startOrphan has a shell leave a process behind and returns its id.
-func startOrphan(t *testing.T, r *Reaper, script string) int {
+// startOrphan has a shell leave a process behind, which exits with status 5 once
+// end is called. (Before that the shell might take its status.)
+func startOrphan(t *testing.T, r *Reaper) (pid int, end func()) {
 	t.Helper()
-	out, w, err := os.Pipe()
+	out, outEnd, err := os.Pipe()
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer func() { _ = out.Close() }()
-	c := shell(t, r, "("+script+") >/dev/null & echo $!", w)
-	if err := w.Close(); err != nil {
+	hold, holdEnd, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	script := "(read line <&3; exit 5) >/dev/null & echo $!"
+	c, err := r.Start("/bin/sh", []string{"sh", "-c", script}, &os.ProcAttr{Files: []*os.File{nil, outEnd, nil, hold}})
+	if err := errors.Join(err, outEnd.Close(), hold.Close()); err != nil {
 		t.Fatal(err)
 	}
 	line, err := bufio.NewReader(out).ReadString('\n')
 	if err != nil {
 		t.Fatal(err)
 	}
-	pid, err := strconv.Atoi(strings.TrimSpace(line))
-	if err != nil {
+	if pid, err = strconv.Atoi(strings.TrimSpace(line)); err != nil {
 		t.Fatal(err)
 	}
 	if code, err := c.Wait(t.Context()); code != 0 || err != nil {
 		t.Fatal(code, err)
 	}
-	return pid
+	return pid, func() { _ = holdEnd.Close() }
+}
+
+// awaitReaped waits until a child has ended and its status was taken.
+func awaitReaped(t *testing.T, r *Reaper, pid int) {
+	t.Helper()
+	err := unix.Waitid(unix.P_PID, pid, nil, unix.WEXITED|unix.WNOWAIT, nil)
+	if err != nil && !errors.Is(err, unix.ECHILD) { // ECHILD: Run was faster
+		t.Fatal(err)
+	}
+	r.reap()
 }
 
 func TestAdoptOneThatHasEnded(t *testing.T) {
 	r := start(t)
 	release := r.Hold()
 	defer release()
-	pid := startOrphan(t, r, "exit 5")
-	for unix.Kill(pid, 0) == nil { // until it was reaped
-		time.Sleep(time.Millisecond)
-	}
+	pid, end := startOrphan(t, r)
+	end()
+	awaitReaped(t, r, pid)
 	c, err := r.Adopt(pid)
 	if err != nil {
 		t.Fatal(err)
@@ -143,7 +157,8 @@ func TestAdoptOneThatHasEnded(t *testing.T) {
 func TestAdoptOneThatRuns(t *testing.T) {
 	r := start(t)
 	release := r.Hold()
-	pid := startOrphan(t, r, "exec sleep 60")
+	pid, end := startOrphan(t, r)
+	defer end()
 	c, err := r.Adopt(pid)
 	if err != nil {
 		t.Fatal(err)
@@ -161,10 +176,9 @@ func TestAdoptOneThatRuns(t *testing.T) {
 func TestStraysAreForgotten(t *testing.T) {
 	r := start(t)
 	release := r.Hold()
-	pid := startOrphan(t, r, "exit 5")
-	for unix.Kill(pid, 0) == nil {
-		time.Sleep(time.Millisecond)
-	}
+	pid, end := startOrphan(t, r)
+	end()
+	awaitReaped(t, r, pid)
 	release()
 	if _, err := r.Adopt(pid); err == nil {
 		t.Error("adopted a process that nobody waited for")

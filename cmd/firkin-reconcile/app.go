@@ -1,0 +1,138 @@
+package main
+
+import (
+	"io"
+	"log/slog"
+	"os"
+	"runtime"
+	"sync"
+
+	"github.com/go-logr/logr"
+	"golang.org/x/term"
+
+	"github.com/firkin-dev/firkin-reconcile/cmd/firkin-reconcile/internal/progress"
+	"github.com/firkin-dev/firkin-reconcile/cmd/firkin-reconcile/internal/render"
+)
+
+// app is one invocation: where it talks, and its global flags.
+type app struct {
+	stdin  io.Reader
+	stdout io.Writer
+	stderr *talk
+	flags  globalFlags
+	// releaseSignals undoes withSignals.
+	releaseSignals func()
+
+	// Set once flags are known.
+	paint    render.Paint // of stderr
+	paintOut render.Paint // of stdout
+	log      logr.Logger
+	slog     *slog.Logger
+}
+
+// globalFlags are the flags of every command.
+type globalFlags struct {
+	driver    string
+	stateDir  string
+	guest     string
+	logLevel  string
+	logFormat string
+	noColor   bool
+	quiet     bool
+}
+
+func newApp(stdin io.Reader, stdout, stderr io.Writer) *app {
+	return &app{stdin: stdin, stdout: stdout, stderr: &talk{w: stderr, screen: stderr}, log: logr.Discard(), slog: slog.New(slog.DiscardHandler)}
+}
+
+// settle makes what depends on flags.
+func (a *app) settle() error {
+	plain := a.flags.noColor || os.Getenv("NO_COLOR") != "" || os.Getenv("TERM") == "dumb"
+	a.paint = render.Paint(!plain && isTerminal(a.stderr.screen))
+	a.paintOut = render.Paint(!plain && isTerminal(a.stdout))
+	switch a.flags.driver {
+	case driverAuto, driverQEMU, driverVZ, driverSim:
+	default:
+		return usagef("--driver %q: it is one of auto, qemu, vz, sim", a.flags.driver)
+	}
+	var level slog.Level
+	if err := level.UnmarshalText([]byte(a.flags.logLevel)); err != nil {
+		return usagef("--log-level %q: it is one of debug, info, warn, error", a.flags.logLevel)
+	}
+	options := &slog.HandlerOptions{Level: level}
+	var handler slog.Handler
+	switch a.flags.logFormat {
+	case "text":
+		handler = slog.NewTextHandler(a.stderr, options)
+	case "json":
+		handler = slog.NewJSONHandler(a.stderr, options)
+	default:
+		return usagef("--log-format %q: it is one of text, json", a.flags.logFormat)
+	}
+	a.slog, a.log = slog.New(handler), logr.FromSlogHandler(handler)
+	return nil
+}
+
+// screen is the terminal on stderr, if it is one.
+func (a *app) screen() progress.Screen {
+	f, ok := a.stderr.screen.(*os.File)
+	if !ok || !term.IsTerminal(int(f.Fd())) {
+		return progress.Screen{}
+	}
+	return progress.Screen{Size: func() (int, int) {
+		columns, rows, err := term.GetSize(int(f.Fd()))
+		if err != nil || columns <= 0 {
+			return 80, 24
+		}
+		return columns, rows
+	}}
+}
+
+func isTerminal(w any) bool {
+	f, ok := w.(*os.File)
+	return ok && term.IsTerminal(int(f.Fd()))
+}
+
+// talk is stderr, led through a display while one is shown.
+type talk struct {
+	screen io.Writer // stderr itself
+
+	mu sync.Mutex
+	w  io.Writer
+}
+
+func (t *talk) Write(b []byte) (int, error) {
+	t.mu.Lock()
+	w := t.w
+	t.mu.Unlock()
+	return w.Write(b)
+}
+
+// through leads what is said through w; nil ends that.
+func (t *talk) through(w io.Writer) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.w = w; w == nil {
+		t.w = t.screen
+	}
+}
+
+// The names of drivers.
+const (
+	driverAuto = "auto"
+	driverQEMU = "qemu"
+	driverVZ   = "vz"
+	driverSim  = "sim"
+)
+
+// driverName is the driver chosen, with auto resolved for this platform.
+func (a *app) driverName() string {
+	switch {
+	case a.flags.driver != driverAuto:
+		return a.flags.driver
+	case runtime.GOOS == "darwin":
+		return driverVZ
+	default:
+		return driverQEMU
+	}
+}

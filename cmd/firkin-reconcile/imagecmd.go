@@ -1,0 +1,163 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/firkin-dev/firkin-reconcile/cmd/firkin-reconcile/internal/render"
+	"github.com/firkin-dev/firkin-reconcile/image"
+	"github.com/firkin-dev/firkin-reconcile/schema"
+)
+
+func (a *app) imageCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "image",
+		Short: "List and prune images",
+		Args:  cobra.NoArgs,
+		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	cmd.AddCommand(a.imageListCommand(), a.imagePruneCommand())
+	return cmd
+}
+
+// imageJSON is one image of `image ls -o json`.
+type imageJSON struct {
+	Digest        string    `json:"digest"`
+	Refs          []string  `json:"refs"`
+	Platform      string    `json:"platform,omitempty"`
+	Created       time.Time `json:"created,omitzero"`
+	LastUsed      time.Time `json:"lastUsed,omitzero"`
+	LayerBytes    int64     `json:"layerBytes"`
+	TemplateBytes int64     `json:"templateBytes"`
+	DiskBytes     int64     `json:"diskBytes"`
+}
+
+func newImageJSON(i *image.Info) imageJSON {
+	refs := i.Refs
+	if refs == nil {
+		refs = []string{}
+	}
+	return imageJSON{
+		Digest: i.Digest, Refs: refs, Platform: i.Platform, Created: i.Created, LastUsed: i.LastUsed,
+		LayerBytes: i.LayerBytes, TemplateBytes: i.TemplateBytes, DiskBytes: i.DiskBytes,
+	}
+}
+
+func (a *app) imageListCommand() *cobra.Command {
+	var output string
+	cmd := &cobra.Command{
+		Use:     "ls",
+		Aliases: []string{"list"},
+		Short:   "List the images that have a template disk here",
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if output != "text" && output != "json" {
+				return usagef("image ls: -o %q: it is one of text, json", output)
+			}
+			return a.imageList(cmd.Context(), output)
+		},
+	}
+	cmd.Flags().StringVarP(&output, "output", "o", "text", "text or json")
+	return cmd
+}
+
+// openImages opens the image store.
+func (a *app) openImages() (*image.Store, error) {
+	dir, err := a.openState()
+	if err != nil {
+		return nil, err
+	}
+	return image.Open(dir.Images(), image.Options{Log: a.log.WithName("image")})
+}
+
+func (a *app) imageList(ctx context.Context, output string) error {
+	store, err := a.openImages()
+	if err != nil {
+		return err
+	}
+	list, err := store.List(ctx)
+	if err != nil {
+		return err
+	}
+	if output == "json" {
+		out := make([]imageJSON, 0, len(list))
+		for i := range list {
+			out = append(out, newImageJSON(&list[i]))
+		}
+		return render.JSON(a.stdout, struct {
+			Images []imageJSON `json:"images"`
+		}{out})
+	}
+	if len(list) == 0 {
+		a.say("No images.")
+		return nil
+	}
+	now := time.Now()
+	rows := make([][]string, 0, len(list))
+	for i := range list {
+		refs := strings.Join(list[i].Refs, ", ")
+		if refs == "" {
+			refs = "<none>"
+		}
+		rows = append(rows, []string{refs, shortDigest(list[i].Digest), render.Bytes(list[i].LayerBytes), render.Bytes(list[i].DiskBytes), render.Age(list[i].LastUsed, now)})
+	}
+	return render.Table(a.stdout, []string{"IMAGE", "DIGEST", "LAYERS", "DISK", "LAST USED"}, rows)
+}
+
+func shortDigest(digest string) string {
+	const length = len("sha256:") + 12
+	return digest[:min(length, len(digest))]
+}
+
+func (a *app) imagePruneCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "prune",
+		Short: "Remove the images that no pod uses",
+		Args:  cobra.NoArgs,
+		RunE:  func(cmd *cobra.Command, _ []string) error { return a.imagePrune(cmd.Context()) },
+	}
+}
+
+func (a *app) imagePrune(ctx context.Context) (err error) {
+	dir, err := a.openState()
+	if err != nil {
+		return err
+	}
+	// Nobody may start a container from an image while it is removed.
+	lock, err := dir.Lock("firkin-reconcile image prune")
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, lock.Unlock()) }()
+	store, err := a.openImages()
+	if err != nil {
+		return err
+	}
+	s, err := a.look(ctx)
+	if err != nil {
+		return err
+	}
+	defer s.close()
+	used := map[string]bool{}
+	for i := range s.pods {
+		p := &s.pods[i]
+		if p.Machine == schema.MachineUnknown {
+			return remedy(fmt.Errorf("prune images: what pod %s uses is not known: %s", p.Ref, p.Message), "delete that pod, or wait until its machine answers")
+		}
+		for _, c := range p.Containers {
+			used[c.ImageID] = true
+		}
+	}
+	// Under the lock nobody is between fetching an image and attaching it.
+	done, err := store.Prune(ctx, func(digest string) bool { return used[digest] }, 0)
+	for _, digest := range done.Digests {
+		fmt.Fprintf(a.stdout, "%s removed\n", digest)
+	}
+	a.say("%s freed.", render.Bytes(done.FreedBytes))
+	return err
+}

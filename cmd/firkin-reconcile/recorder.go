@@ -1,0 +1,210 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/firkin-dev/firkin-reconcile/cmd/firkin-reconcile/internal/progress"
+	"github.com/firkin-dev/firkin-reconcile/cmd/firkin-reconcile/internal/render"
+	"github.com/firkin-dev/firkin-reconcile/image"
+	"github.com/firkin-dev/firkin-reconcile/journal"
+	"github.com/firkin-dev/firkin-reconcile/reconcile"
+	"github.com/firkin-dev/firkin-reconcile/schema"
+)
+
+// actionRecord is one action of `apply -o json`.
+type actionRecord struct {
+	render.ActionJSON
+	Start time.Time `json:"start"`
+	// Duration is in seconds.
+	Duration float64 `json:"duration"`
+	// Result is done or failed.
+	Result       string        `json:"result"`
+	Error        string        `json:"error,omitempty"`
+	ExitCode     *int          `json:"exitCode,omitempty"`
+	TrimmedBytes int64         `json:"trimmedBytes,omitempty"`
+	Phases       []phaseRecord `json:"phases,omitempty"`
+}
+
+// phaseRecord is one timed step of an action, in seconds.
+type phaseRecord struct {
+	Name     string  `json:"name"`
+	Duration float64 `json:"duration"`
+}
+
+// recorder is told what the loop does: it shows it, writes it to the journal and,
+// for apply, keeps it.
+type recorder struct {
+	stack   *stack
+	display progress.Display
+	keep    bool // every action, for apply's report
+	loud    bool // holds are logged, as nobody is there to be told at the end
+
+	mu      sync.Mutex
+	records []actionRecord
+	counts  render.Summary
+	failed  int
+	held    []string
+	awaited string
+}
+
+// ActionStarted implements reconcile.Observer.
+func (r *recorder) ActionStarted(a reconcile.Action) { r.display.Started(a) }
+
+// ActionFinished implements reconcile.Observer.
+func (r *recorder) ActionFinished(a reconcile.Action, took time.Duration, result reconcile.Result, err error) {
+	r.display.Finished(a, took, result, err)
+	r.stack.record(eventOf(a, took, result, err))
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if err == nil {
+		r.counts.Count(a.Type)
+	} else {
+		r.failed++
+	}
+	if r.keep {
+		r.records = append(r.records, recordOf(a, took, result, err))
+	}
+}
+
+// Looked implements reconcile.Observer.
+func (r *recorder) Looked(want schema.DesiredState, seen schema.ActualState, plan reconcile.Plan) {
+	r.hold(holdTexts(&want, plan.Holds))
+	if plan.Empty() {
+		r.await(waitingFor(&want, &seen))
+	}
+}
+
+// await shows what is waited for, when that has changed.
+func (r *recorder) await(text string) {
+	r.mu.Lock()
+	changed := text != r.awaited
+	r.awaited = text
+	r.mu.Unlock()
+	if changed && text != "" {
+		r.display.Note(text)
+	}
+}
+
+// passing are reasons that end by themselves; the actions that end them are shown.
+var passing = []string{"NotStarted", "ContainerCreating", "PodInitializing"}
+
+// waitingFor names the pods that are not ready, "" when all are.
+func waitingFor(want *schema.DesiredState, seen *schema.ActualState) string {
+	const enough = 3
+	statuses := make(map[schema.Ref]*schema.PodStatus, len(seen.Pods))
+	for i := range seen.Pods {
+		statuses[seen.Pods[i].Ref] = &seen.Pods[i]
+	}
+	var names []string
+	for i := range want.Pods {
+		p := &want.Pods[i]
+		v := reconcile.Assess(p, statuses[p.Ref])
+		if !v.Ready && !v.Final && !slices.Contains(passing, v.Reason) {
+			names = append(names, fmt.Sprintf("%s (%s)", p.Ref, v.Reason))
+		}
+	}
+	if len(names) == 0 {
+		return ""
+	}
+	more := ""
+	if n := len(names) - enough; n > 0 {
+		names, more = names[:enough], fmt.Sprintf(" and %d more", n)
+	}
+	return "waiting for " + strings.Join(names, ", ") + more
+}
+
+// hold says what is held back, when that has changed since it was said last.
+func (r *recorder) hold(held []string) {
+	r.mu.Lock()
+	fresh := slices.DeleteFunc(slices.Clone(held), func(h string) bool { return slices.Contains(r.held, h) })
+	over := len(r.held) > 0 && len(held) == 0
+	r.held = slices.Clone(held)
+	r.mu.Unlock()
+	for _, h := range fresh {
+		if r.loud {
+			r.stack.app.slog.Warn("held", "cause", h)
+		}
+		r.stack.record(journal.Event{Type: journal.Warning, Reason: "Held", Object: "manifests", Message: h})
+	}
+	if over {
+		if r.loud {
+			r.stack.app.slog.Warn("nothing is held any more")
+		}
+		r.stack.record(journal.Event{Type: journal.Normal, Reason: "Released", Object: "manifests", Message: "nothing is held any more"})
+	}
+}
+
+func recordOf(a reconcile.Action, took time.Duration, result reconcile.Result, err error) actionRecord {
+	rec := actionRecord{
+		ActionJSON:   render.NewAction(a),
+		Start:        time.Now().Add(-took).UTC(),
+		Duration:     took.Seconds(),
+		Result:       "done",
+		ExitCode:     result.ExitCode,
+		TrimmedBytes: result.TrimmedBytes,
+	}
+	if err != nil {
+		rec.Result, rec.Error = "failed", err.Error()
+	}
+	for _, p := range result.Phases {
+		rec.Phases = append(rec.Phases, phaseRecord{Name: p.Name, Duration: p.Took.Seconds()})
+	}
+	return rec
+}
+
+// eventOf is an action as an event.
+func eventOf(a reconcile.Action, took time.Duration, result reconcile.Result, err error) journal.Event {
+	e := journal.Event{Type: journal.Normal, Pod: a.Pod.String(), Object: "pod", Message: a.Cause}
+	if a.Kind != reconcile.KindPod {
+		e.Object = string(a.Kind) + "/" + a.Name
+	}
+	if a.Spec != nil {
+		e.Commit = a.Spec.Origin.Commit
+	}
+	switch {
+	case err != nil:
+		e.Type, e.Reason, e.Message = journal.Warning, failureReason(a, err), err.Error()
+		return e
+	case a.Type == reconcile.Add && a.Kind == reconcile.KindPod:
+		e.Reason = "Booted"
+	case a.Type == reconcile.Add && a.Kind == reconcile.KindContainer:
+		e.Reason = "Started"
+	case a.Type == reconcile.Add:
+		e.Reason = "Created"
+	case a.Type == reconcile.Remove && a.Replacing:
+		e.Reason = "Replacing"
+	case a.Type == reconcile.Remove:
+		e.Reason = "Removed"
+	case a.Type == reconcile.Wait:
+		e.Reason = "Exited"
+	case a.Type == reconcile.Trim:
+		e.Reason = "Trimmed"
+		e.Message += ": gave back " + render.Bytes(result.TrimmedBytes)
+	default:
+		e.Reason = string(a.Type)
+	}
+	if a.Type == reconcile.Wait && result.ExitCode != nil {
+		e.Message = fmt.Sprintf("%s: exit code %d", e.Message, *result.ExitCode)
+		if *result.ExitCode != 0 {
+			e.Type = journal.Warning
+		}
+	}
+	e.Message += " (" + render.Took(took) + ")"
+	return e
+}
+
+// failureReason is one word for what went wrong, in Kubernetes' words where it has one.
+func failureReason(a reconcile.Action, err error) string {
+	if pull, ok := errors.AsType[*image.PullError](err); ok {
+		return string(pull.Reason)
+	}
+	words := map[reconcile.ActionType]string{
+		reconcile.Add: "FailedToAdd", reconcile.Remove: "FailedToRemove", reconcile.Wait: "FailedToWait", reconcile.Trim: "FailedToTrim",
+	}
+	return words[a.Type]
+}

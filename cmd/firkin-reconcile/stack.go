@@ -1,0 +1,197 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/firkin-dev/firkin-reconcile/actual"
+	"github.com/firkin-dev/firkin-reconcile/driver"
+	"github.com/firkin-dev/firkin-reconcile/journal"
+	"github.com/firkin-dev/firkin-reconcile/schema"
+	"github.com/firkin-dev/firkin-reconcile/state"
+)
+
+// stack is what commands about pods work with.
+type stack struct {
+	app     *app
+	dir     *state.Dir
+	lock    *state.Lock // nil for commands that work beside an owner
+	driver  driver.Driver
+	actual  *actual.Observer
+	journal *journal.Writer
+	// pods are what look saw.
+	pods []schema.PodStatus
+}
+
+// own opens the stack as the owner of the state directory, with a guest bundle to
+// boot machines from.
+func (a *app) own(ctx context.Context, command string) (*stack, error) {
+	dir, err := a.openState()
+	if err != nil {
+		return nil, err
+	}
+	lock, err := dir.Lock("firkin-reconcile " + command)
+	if err != nil {
+		return nil, err
+	}
+	s, err := a.open(ctx, dir, true)
+	if err != nil {
+		_ = lock.Unlock() // the cause is what matters
+		return nil, err
+	}
+	s.lock = lock
+	return s, nil
+}
+
+// look opens the stack beside whoever owns it, and sees what runs.
+func (a *app) look(ctx context.Context) (*stack, error) {
+	dir, err := a.openState()
+	if err != nil {
+		return nil, err
+	}
+	s, err := a.open(ctx, dir, false)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.refresh(ctx); err != nil {
+		s.close()
+		return nil, err
+	}
+	return s, nil
+}
+
+func (a *app) open(ctx context.Context, dir *state.Dir, boots bool) (*stack, error) {
+	var guest driver.Guest
+	if boots {
+		var err error
+		if guest, err = a.findGuest(); err != nil {
+			return nil, err
+		}
+	}
+	d, err := a.newDriver(ctx, dir)
+	if err != nil {
+		return nil, err
+	}
+	images, err := a.newImages(dir)
+	if err != nil {
+		return nil, fmt.Errorf("%w%s", err, closing(d))
+	}
+	return &stack{
+		app:     a,
+		dir:     dir,
+		driver:  d,
+		journal: journal.NewWriter(dir.Root()),
+		actual:  actual.New(d, images, actual.Options{Guest: guest, FailureDir: dir.Failures(), Log: a.log.WithName("actual")}),
+	}, nil
+}
+
+// closing closes d and words a failure of that.
+func closing(d driver.Driver) string {
+	if err := d.Close(); err != nil {
+		return fmt.Sprintf(" (and: %v)", err)
+	}
+	return ""
+}
+
+// refresh asks every machine.
+func (s *stack) refresh(ctx context.Context) error {
+	if err := s.actual.Refresh(ctx); err != nil {
+		return err
+	}
+	seen, err := s.actual.Pods(ctx)
+	if err != nil {
+		return err
+	}
+	s.pods = seen.Pods
+	return nil
+}
+
+// close lets go of everything; what cannot be let go is logged, as nothing depends on it.
+func (s *stack) close() {
+	if err := s.driver.Close(); err != nil {
+		s.app.slog.Warn("connections to machines were not closed in order", "cause", err.Error())
+	}
+	if s.lock != nil {
+		if err := s.lock.Unlock(); err != nil {
+			s.app.slog.Warn("the state directory was not unlocked in order", "cause", err.Error())
+		}
+	}
+}
+
+// find returns the pod of that name: "name", "namespace/name" or "pod/name". A bare
+// name is of the given namespace; with none, it must be the only pod of that name.
+func (s *stack) find(name, namespace string) (*schema.PodStatus, error) {
+	name = strings.TrimPrefix(strings.TrimPrefix(name, "pods/"), "pod/")
+	if ns, bare, ok := strings.Cut(name, "/"); ok {
+		namespace, name = ns, bare
+	}
+	var found []*schema.PodStatus
+	for i := range s.pods {
+		if p := &s.pods[i]; p.Name == name && (namespace == "" || p.Namespace == namespace) {
+			found = append(found, p)
+		}
+	}
+	switch {
+	case len(found) == 1:
+		return found[0], nil
+	case len(found) > 1:
+		return nil, remedy(fmt.Errorf("pod %s: there is one in each of several namespaces", name), "say which: %s", refs(found))
+	case len(s.pods) == 0:
+		return nil, remedy(fmt.Errorf("pod %s: not found", name), "no pods are here; firkin-reconcile apply DIR makes some")
+	}
+	all := make([]*schema.PodStatus, 0, len(s.pods))
+	for i := range s.pods {
+		all = append(all, &s.pods[i])
+	}
+	return nil, remedy(fmt.Errorf("pod %s: not found", name), "these are here: %s", refs(all))
+}
+
+func refs(pods []*schema.PodStatus) string {
+	const enough = 8
+	var names []string
+	for _, p := range pods[:min(len(pods), enough)] {
+		names = append(names, p.Ref.String())
+	}
+	slices.Sort(names)
+	text := strings.Join(names, ", ")
+	if more := len(pods) - enough; more > 0 {
+		text += fmt.Sprintf(" and %d more", more)
+	}
+	return text
+}
+
+// container returns the name of the container a command is about: the one asked
+// for, else the pod's first one, said when there was a choice.
+func (a *app) container(p *schema.PodStatus, asked string) (string, error) {
+	var names, inits []string
+	if p.Spec != nil {
+		for i := range p.Spec.Containers {
+			names = append(names, p.Spec.Containers[i].Name)
+		}
+		for i := range p.Spec.InitContainers {
+			inits = append(inits, p.Spec.InitContainers[i].Name)
+		}
+	} else {
+		for _, c := range p.Containers {
+			names = append(names, c.Name)
+		}
+	}
+	switch {
+	case asked != "" && slices.Contains(slices.Concat(names, inits), asked):
+		return asked, nil
+	case asked != "":
+		return "", remedy(fmt.Errorf("pod %s has no container %q", p.Ref, asked), "it has: %s", strings.Join(slices.Concat(names, inits), ", "))
+	case len(names) == 0:
+		return "", fmt.Errorf("pod %s has no containers", p.Ref)
+	}
+	const chosen = "kubectl.kubernetes.io/default-container"
+	if p.Spec != nil && slices.Contains(names, p.Spec.Annotations[chosen]) {
+		return p.Spec.Annotations[chosen], nil
+	}
+	if len(names)+len(inits) > 1 {
+		a.say("Defaulted container %q out of: %s", names[0], strings.Join(slices.Concat(names, inits), ", "))
+	}
+	return names[0], nil
+}

@@ -1,0 +1,156 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"runtime"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/firkin-dev/firkin-reconcile/cmd/firkin-reconcile/internal/render"
+	"github.com/firkin-dev/firkin-reconcile/schema"
+)
+
+// defaultPath is where manifests are looked for when no path is given.
+const defaultPath = "manifests"
+
+// maxManifestBytes bounds one file, as the reader of manifest directories does.
+const maxManifestBytes = 8 << 20
+
+func (a *app) validateCommand() *cobra.Command {
+	var output string
+	cmd := &cobra.Command{
+		Use:   "validate [PATH...]",
+		Short: "Check manifests; talks to no VM",
+		Long: `Check manifests: files and directories (default ./manifests), or "-" for stdin. All
+errors of all files are reported at once; the exit code is 1 if there is one.`,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if output != "text" && output != "json" {
+				return usagef("validate: -o %q: it is one of text, json", output)
+			}
+			if len(args) == 0 {
+				args = []string{defaultPath}
+			}
+			return a.validate(cmd.Context(), args, output)
+		},
+	}
+	cmd.Flags().StringVarP(&output, "output", "o", "text", "text or json")
+	return cmd
+}
+
+func (a *app) validate(ctx context.Context, paths []string, output string) error {
+	result := render.Validation{Errors: []schema.Problem{}}
+	var files []string
+	for _, path := range paths {
+		found, err := manifestFiles(path)
+		if err != nil {
+			return remedy(err, "name a manifest, or a directory of them")
+		}
+		files = append(files, found...)
+	}
+	parsed, err := a.parseAll(ctx, files)
+	if err != nil {
+		return err
+	}
+	result.Files = len(files)
+	named := map[schema.Ref][]string{}
+	for i := range parsed {
+		result.Pods += len(parsed[i].Pods)
+		result.Errors = append(result.Errors, parsed[i].Problems...)
+		for _, ref := range parsed[i].Refs {
+			named[ref] = append(named[ref], files[i])
+		}
+	}
+	result.Errors = append(result.Errors, duplicates(named, parsed)...)
+	slices.SortStableFunc(result.Errors, schema.Problem.Compare)
+	if output == "json" {
+		err = render.JSON(a.stdout, result)
+	} else {
+		err = result.Text(a.stdout, a.paintOut)
+	}
+	if bad, _ := result.Counts(); err == nil && bad > 0 {
+		return statusError(exitFailed)
+	}
+	return err
+}
+
+// parseAll reads and parses files side by side.
+func (a *app) parseAll(ctx context.Context, files []string) ([]schema.Parsed, error) {
+	parsed := make([]schema.Parsed, len(files))
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(runtime.GOMAXPROCS(0))
+	for i, name := range files {
+		g.Go(func() error {
+			if ctx.Err() != nil {
+				return context.Cause(ctx)
+			}
+			data, err := a.readManifest(name)
+			if err != nil {
+				parsed[i].Problems = []schema.Problem{{
+					File: name, Severity: schema.SeverityError, Class: schema.ClassInvalid, Message: err.Error(),
+				}}
+				return nil
+			}
+			parsed[i] = schema.Parse(name, data, schema.ParseOptions{})
+			return nil
+		})
+	}
+	return parsed, g.Wait()
+}
+
+func (a *app) readManifest(name string) ([]byte, error) {
+	r := a.stdin
+	if name != "-" {
+		f, err := os.Open(name)
+		if err != nil {
+			return nil, err
+		}
+		defer f.Close()
+		r = f
+	}
+	data, err := io.ReadAll(io.LimitReader(r, maxManifestBytes+1))
+	if err == nil && len(data) > maxManifestBytes {
+		err = fmt.Errorf("larger than %d MiB, which no manifest is", maxManifestBytes>>20)
+	}
+	return data, err
+}
+
+// duplicates are an error on every document that names a pod which others name too.
+func duplicates(named map[schema.Ref][]string, parsed []schema.Parsed) []schema.Problem {
+	var problems []schema.Problem
+	for ref, files := range named {
+		if len(files) < 2 {
+			continue
+		}
+		seen := map[string]bool{}
+		for _, file := range files {
+			if seen[file] {
+				continue
+			}
+			seen[file] = true
+			problems = append(problems, schema.Problem{
+				File: file, Line: lineOf(ref, file, parsed), Column: 1, Path: "metadata.name",
+				Severity: schema.SeverityError, Class: schema.ClassInvalid,
+				Message: fmt.Sprintf("pod %s is named by %d documents (%s): keep one of them", ref, len(files), strings.Join(files, ", ")),
+			})
+		}
+	}
+	return problems
+}
+
+// lineOf is where a file's first document of that pod begins, 0 when that is not known.
+func lineOf(ref schema.Ref, file string, parsed []schema.Parsed) int {
+	for i := range parsed {
+		for j := range parsed[i].Pods {
+			if p := &parsed[i].Pods[j]; p.Ref == ref && p.Origin.File == file {
+				return p.Origin.Line
+			}
+		}
+	}
+	return 0
+}

@@ -1,0 +1,95 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/firkin-dev/firkin-reconcile/actual"
+	"github.com/firkin-dev/firkin-reconcile/driver"
+	"github.com/firkin-dev/firkin-reconcile/driver/qemu"
+	"github.com/firkin-dev/firkin-reconcile/driver/shim"
+	"github.com/firkin-dev/firkin-reconcile/driver/sim"
+	"github.com/firkin-dev/firkin-reconcile/image"
+	"github.com/firkin-dev/firkin-reconcile/state"
+)
+
+// newVMM returns what runs the machine of a shim process. This switch and the one in
+// newDriver are the only places that know drivers by name.
+func (a *app) newVMM(dir *state.Dir) (driver.VMM, error) {
+	switch a.driverName() {
+	case driverQEMU:
+		return qemu.New(a.qemuOptions(dir)), nil
+	case driverSim:
+		return sim.NewVMM(sim.Options{Log: a.log.WithName("sim")}), nil
+	default:
+		return nil, errNoDriver(a.driverName())
+	}
+}
+
+// newDriver returns what makes machines that outlive this process.
+func (a *app) newDriver(_ context.Context, dir *state.Dir) (driver.Driver, error) {
+	command, err := a.shimCommandLine(dir)
+	if err != nil {
+		return nil, err
+	}
+	opt := shim.Options{
+		Dir:      dir.Machines(),
+		BlankDir: filepath.Join(dir.Cache(), "blank"),
+		Command:  command,
+		Log:      a.log.WithName("shim"),
+	}
+	switch a.driverName() {
+	case driverQEMU:
+		opt.KillOrphans = qemu.KillOrphans
+	case driverSim:
+		// A simulated machine has no file system to make.
+		opt.Format = func(context.Context, string, int64) error { return nil }
+	default:
+		return nil, errNoDriver(a.driverName())
+	}
+	return shim.NewDriver(opt)
+}
+
+func errNoDriver(name string) error {
+	return remedy(fmt.Errorf("driver %s: %w by this program on this host", name, driver.ErrUnsupported), "firkin-reconcile doctor says what this host can do")
+}
+
+func (a *app) qemuOptions(dir *state.Dir) qemu.Options {
+	return qemu.Options{CacheDir: dir.Cache(), Log: a.log.WithName("qemu")}
+}
+
+// shimCommandLine starts this very program as a shim. A shim gets none of our
+// environment, so what it needs is in its arguments.
+func (a *app) shimCommandLine(dir *state.Dir) ([]string, error) {
+	exe, err := os.Executable()
+	if err != nil {
+		return nil, fmt.Errorf("find this program: %w", err)
+	}
+	return []string{
+		exe, "shim", "--driver", a.driverName(), "--state-dir", dir.Root(),
+		"--log-format", a.flags.logFormat, "--log-level", a.flags.logLevel,
+	}, nil
+}
+
+// imageStore is what commands do with images.
+type imageStore interface {
+	actual.Images
+}
+
+// newImages returns what resolves image references for the driver.
+func (a *app) newImages(dir *state.Dir) (imageStore, error) {
+	if a.driverName() == driverSim {
+		return simImages{}, nil
+	}
+	store, err := image.Open(dir.Images(), image.Options{Log: a.log.WithName("image")})
+	if err != nil {
+		return nil, remedy(err, "see that %s can be written to", dir.Images())
+	}
+	return store, nil
+}
+
+// errNoImages: a simulated host has no image store.
+var errNoImages = errors.New("the sim driver keeps no images")

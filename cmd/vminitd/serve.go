@@ -1,0 +1,53 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/go-logr/logr"
+
+	"github.com/firkin-dev/firkin-reconcile/guest/agent"
+	"github.com/firkin-dev/firkin-reconcile/guest/link"
+	"github.com/firkin-dev/firkin-reconcile/guest/runtime"
+	"github.com/firkin-dev/firkin-reconcile/guest/runtime/pid1"
+	"github.com/firkin-dev/firkin-reconcile/guest/runtime/reap"
+)
+
+// portLimit bounds the wait for the link's port.
+const portLimit = 30 * time.Second
+
+// run makes the system and serves until the link is gone.
+func run(ctx context.Context, log logr.Logger) error {
+	start := time.Now()
+	if err := pid1.Mount(); err != nil {
+		return err
+	}
+	if err := pid1.Tune(); err != nil {
+		log.Error(err, "going on with the kernel's defaults")
+	}
+	reaper := reap.New()
+	go reaper.Run(ctx)
+	modules, err := pid1.StartModules(log)
+	if err != nil {
+		return err
+	}
+	rt, err := runtime.New(runtime.Options{Reaper: reaper, Log: log, Crun: "/usr/bin/crun", Ready: modules})
+	if err != nil {
+		return err
+	}
+	portCtx, cancel := context.WithTimeout(ctx, portLimit)
+	defer cancel()
+	port, err := pid1.OpenPort(portCtx, pid1.LinkPort)
+	if err != nil {
+		return err
+	}
+	guest := link.NewGuest(port, link.GuestOptions{BootID: rt.BootID(), AgentVersion: version, Log: log})
+	server := agent.NewServer(agent.New(rt, agent.Options{Version: version, Log: log}))
+	served := make(chan error, 1)
+	listener := guest.Listen(link.AgentPort)
+	go func() { served <- server.Serve(listener) }()
+	log.Info("ready", "version", version, "took", time.Since(start).String())
+	return errors.Join(guest.Run(ctx), fmt.Errorf("serve agent: %w", <-served))
+}

@@ -1,0 +1,13 @@
+// Package sim simulates machines: the real guest agent over a fake container
+// runtime that runs a few commands in memory, with faults and delays by a small
+// grammar (ParseFaults).
+//
+// NewDriver makes machines in this process' memory, thousands of them, without any
+// I/O, so that they work inside a testing/synctest bubble. NewVMM is for a shim
+// process: the guest is real to its shim, and its store outlives it in a file.
+//
+// Commands: true, false, exit N, echo WORDS, sleep SECONDS|infinity, cat [PATH],
+// write PATH TEXT, rm PATH, fill PATH BYTES, ignore-term, and sh -c with a sequence
+// of these (";", "&&", newlines, quotes, > and >> after echo, trap ” TERM). Paths
+// are those of mounted emptyDirs. Anything else runs until it is signalled.
+package sim

@@ -1,0 +1,179 @@
+package sim
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"slices"
+	"sync"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/test/bufconn"
+
+	"github.com/google/uuid"
+
+	"github.com/firkin-dev/firkin-reconcile/driver"
+	"github.com/firkin-dev/firkin-reconcile/guest/agentpb"
+)
+
+// Per machine buffers are small: there may be thousands.
+const (
+	pipeBytes    = 4 << 10
+	grpcIOBuffer = 1 << 10
+)
+
+// World is where simulated machines live. It outlives drivers, like a host outlives
+// reconcilers.
+type World struct {
+	opt Options
+
+	mu       sync.Mutex
+	machines map[string]*state
+}
+
+// state is a machine's.
+type state struct {
+	mu        sync.Mutex // held while it is started or ended
+	spec      driver.Spec
+	store     *store
+	boot      *boot // nil: never booted
+	listener  *bufconn.Listener
+	startedAt time.Time
+	gone      bool
+}
+
+// NewWorld makes a world without machines.
+func NewWorld(opt Options) *World {
+	return &World{opt: opt, machines: make(map[string]*state)}
+}
+
+// Kill ends a machine at once, as a crash of its VMM would; it can be started again.
+func (w *World) Kill(id string) error {
+	s := w.state(id)
+	if s == nil {
+		return fmt.Errorf("kill machine %s: %w", id, driver.ErrNotFound)
+	}
+	s.kill(errKilled)
+	return nil
+}
+
+// Close ends every machine.
+func (w *World) Close() error {
+	w.mu.Lock()
+	all := make([]*state, 0, len(w.machines))
+	for _, s := range w.machines {
+		all = append(all, s)
+	}
+	w.mu.Unlock()
+	for _, s := range all {
+		s.kill(errKilled)
+	}
+	return nil
+}
+
+func (w *World) state(id string) *state {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.machines[id]
+}
+
+// add makes room for a machine.
+func (w *World) add(spec driver.Spec) (*state, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.machines[spec.ID] != nil {
+		return nil, errors.New("it exists")
+	}
+	s := &state{spec: spec, store: newStore(spec.StoreBytes)}
+	w.machines[spec.ID] = s
+	return s, nil
+}
+
+func (w *World) remove(id string, s *state) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.machines[id] == s {
+		delete(w.machines, id)
+	}
+}
+
+func (w *World) ids() []string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	ids := make([]string, 0, len(w.machines))
+	for id := range w.machines {
+		ids = append(ids, id)
+	}
+	slices.Sort(ids)
+	return ids
+}
+
+// start boots a machine unless it runs.
+func (w *World) start(ctx context.Context, s *state, op string) error {
+	if err := w.opt.Faults.meet(ctx, op); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case s.gone:
+		return driver.ErrNotFound
+	case s.running():
+		return nil
+	case ctx.Err() != nil:
+		return context.Cause(ctx)
+	}
+	s.boot = newBoot(uuid.NewString(), s.store, w.opt.Faults, s.spec, w.opt.Log)
+	s.listener = bufconn.Listen(pipeBytes)
+	server := grpc.NewServer(
+		grpc.ReadBufferSize(grpcIOBuffer), grpc.WriteBufferSize(grpcIOBuffer), grpc.SharedWriteBuffer(true))
+	agentpb.RegisterAgentServer(server, s.boot.agent)
+	s.boot.serve(server, s.listener)
+	s.startedAt = time.Now()
+	return nil
+}
+
+// running tells whether the machine runs. s.mu is held.
+func (s *state) running() bool {
+	if s.boot == nil {
+		return false
+	}
+	select {
+	case <-s.boot.done:
+		return false
+	default:
+		return true
+	}
+}
+
+// current is the running boot, nil when there is none.
+func (s *state) current() *boot {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.running() {
+		return nil
+	}
+	return s.boot
+}
+
+func (s *state) kill(why error) {
+	if b := s.current(); b != nil {
+		b.end(why)
+	}
+}
+
+// dial connects to the agent of the running machine.
+func (s *state) dial(ctx context.Context) (net.Conn, error) {
+	s.mu.Lock()
+	l := s.listener
+	if !s.running() {
+		l = nil
+	}
+	s.mu.Unlock()
+	if l == nil {
+		return nil, driver.ErrNotRunning
+	}
+	return l.DialContext(ctx)
+}
