@@ -294,7 +294,7 @@ func TestStall(t *testing.T) {
 		return true
 	})
 	dir := t.TempDir()
-	_, err = open(t, dir, image.Options{StallTimeout: 200 * time.Millisecond}).Ensure(t.Context(), ref, "", "")
+	_, err = open(t, dir, image.Options{StallTimeout: 500 * time.Millisecond}).Ensure(t.Context(), ref, "", "")
 	wantPullError(t, err, image.ReasonPull, true, "stopped sending")
 	wantNothingLeft(t, dir)
 }

@@ -17,10 +17,10 @@ import (
 // A pod that went away is shown a last time, as Deleted.
 func (a *app) watch(ctx context.Context, s *stack, opt getOptions) error {
 	wake := make(chan struct{}, 1)
-	ended := make(chan error, 1)
-	followed, stop := context.WithCancel(ctx)
+	followed := make(chan error, 1)
+	following, stop := context.WithCancel(ctx)
 	go func() {
-		ended <- s.actual.Run(followed, func() {
+		followed <- s.actual.Run(following, func() {
 			select {
 			case wake <- struct{}{}:
 			default:
@@ -29,7 +29,7 @@ func (a *app) watch(ctx context.Context, s *stack, opt getOptions) error {
 	}()
 	defer func() {
 		stop()
-		<-ended
+		<-followed
 	}()
 	p := &podPrinter{app: a, opt: opt, shown: map[schema.Ref]string{}}
 	// Machines that other commands make are found by listing.

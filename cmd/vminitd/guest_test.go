@@ -2,6 +2,8 @@ package main_test
 
 import (
 	"context"
+	"fmt"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -139,6 +141,15 @@ func TestGuest(t *testing.T) {
 		w := m.wait("greedy")
 		if w.GetExitCode() != 137 || w.GetReason() != "OOMKilled" {
 			t.Errorf("exit code %d, reason %q", w.GetExitCode(), w.GetReason())
+		}
+	})
+	t.Run("containers that end at once keep their exit codes and output", func(t *testing.T) {
+		for i := range 10 {
+			name, code := fmt.Sprintf("short%d", i), strconv.Itoa(i)
+			m.add(&agentpb.ContainerSpec{Name: name, Argv: []string{"/probe", "exit", code}})
+			if w := m.wait(name); w.GetExitCode() != int32(i) || string(w.GetTail()) != "exiting "+code+"\n" {
+				t.Errorf("exit code %d, output %q; want %d", w.GetExitCode(), w.GetTail(), i)
+			}
 		}
 	})
 	t.Run("a command that is not there", func(t *testing.T) {

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"time"
 
 	"github.com/go-logr/logr"
@@ -44,10 +43,14 @@ func run(ctx context.Context, log logr.Logger) error {
 		return err
 	}
 	guest := link.NewGuest(port, link.GuestOptions{BootID: rt.BootID(), AgentVersion: version, Log: log})
-	server := agent.NewServer(agent.New(rt, agent.Options{Version: version, Log: log}))
+	pods := agent.New(rt, agent.Options{Version: version, Log: log})
+	defer pods.Close()
+	server := agent.NewServer(pods)
 	served := make(chan error, 1)
 	listener := guest.Listen(link.AgentPort)
 	go func() { served <- server.Serve(listener) }()
 	log.Info("ready", "version", version, "took", time.Since(start).String())
-	return errors.Join(guest.Run(ctx), fmt.Errorf("serve agent: %w", <-served))
+	err = guest.Run(ctx)
+	server.Stop()
+	return errors.Join(err, <-served)
 }

@@ -17,7 +17,9 @@ import (
 )
 
 // clientBackoff is short: the other end is on this host.
-var clientBackoff = backoff.Config{BaseDelay: 50 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: 2 * time.Second}
+func clientBackoff() backoff.Config {
+	return backoff.Config{BaseDelay: 50 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: 2 * time.Second}
+}
 
 // dialShim makes a connection to a shim's socket; it connects when first used.
 func dialShim(dir string) (*grpc.ClientConn, error) {
@@ -31,7 +33,7 @@ func dialShim(dir string) (*grpc.ClientConn, error) {
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxMessage), grpc.MaxCallSendMsgSize(maxMessage)),
 		grpc.WithMaxHeaderListSize(maxHeaders),
 		grpc.WithReadBufferSize(ioBuffer), grpc.WithWriteBufferSize(ioBuffer), grpc.WithSharedWriteBuffer(true),
-		grpc.WithConnectParams(grpc.ConnectParams{Backoff: clientBackoff, MinConnectTimeout: 2 * time.Second}),
+		grpc.WithConnectParams(grpc.ConnectParams{Backoff: clientBackoff(), MinConnectTimeout: 2 * time.Second}),
 		grpc.WithDisableServiceConfig())
 }
 

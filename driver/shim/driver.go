@@ -92,6 +92,9 @@ func (d *Driver) create(ctx context.Context, spec driver.Spec) (*machine, error)
 	if err := d.check(spec); err != nil {
 		return nil, err
 	}
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx)
+	}
 	lock, err := d.lay(ctx, spec)
 	if err != nil {
 		return nil, err

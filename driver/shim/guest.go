@@ -141,7 +141,7 @@ func dialAgent(s *link.Session) (*grpc.ClientConn, error) {
 		grpc.WithMaxHeaderListSize(maxHeaders),
 		grpc.WithReadBufferSize(ioBuffer), grpc.WithWriteBufferSize(ioBuffer), grpc.WithSharedWriteBuffer(true),
 		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: agentPing, Timeout: agentPingLimit}),
-		grpc.WithConnectParams(grpc.ConnectParams{Backoff: clientBackoff, MinConnectTimeout: callLimit}),
+		grpc.WithConnectParams(grpc.ConnectParams{Backoff: clientBackoff(), MinConnectTimeout: callLimit}),
 		grpc.WithDisableServiceConfig(), grpc.WithIdleTimeout(0))
 }
 

@@ -29,7 +29,8 @@ func machines(t *testing.T, shimArgs ...string) *shim.Driver {
 	return driverIn(t, shortDir(t), shimArgs...)
 }
 
-func driverIn(t *testing.T, dir string, shimArgs ...string) *shim.Driver {
+// open is a driver that leaves its machines alone.
+func open(t *testing.T, dir string, shimArgs ...string) *shim.Driver {
 	t.Helper()
 	d, err := shim.NewDriver(shim.Options{
 		Dir: dir, Command: command(append([]string{"--driver", "sim"}, shimArgs...)...), Log: testr.New(t),
@@ -37,6 +38,12 @@ func driverIn(t *testing.T, dir string, shimArgs ...string) *shim.Driver {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return d
+}
+
+func driverIn(t *testing.T, dir string, shimArgs ...string) *shim.Driver {
+	t.Helper()
+	d := open(t, dir, shimArgs...)
 	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 		defer cancel()

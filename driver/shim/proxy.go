@@ -42,8 +42,6 @@ func (c rawCodec) Unmarshal(data mem.BufferSlice, v any) error {
 	return c.CodecV2.Unmarshal(data, v)
 }
 
-var proxied = &grpc.StreamDesc{StreamName: "proxied", ServerStreams: true, ClientStreams: true}
-
 // proxy passes a call of the agent's on to the guest, with the caller's deadline.
 // When the link is down it waits a little for it to come back, then fails with
 // codes.Unavailable.
@@ -58,7 +56,8 @@ func (h *holder) proxy(_ any, caller grpc.ServerStream) error {
 	if err != nil {
 		return err
 	}
-	agent, err := conn.NewStream(ctx, proxied, method, grpc.ForceCodecV2(newRawCodec()))
+	desc := &grpc.StreamDesc{ServerStreams: true, ClientStreams: true}
+	agent, err := conn.NewStream(ctx, desc, method, grpc.ForceCodecV2(newRawCodec()))
 	if err != nil {
 		return unavailable(caller.Context(), err)
 	}

@@ -64,17 +64,26 @@ func qemuDriver(t *testing.T, dir string) *shim.Driver {
 	return d
 }
 
-// guestProgram is what containers of the tests run: it says who it is, counts its
-// starts in a file, and ticks.
+// guestProgram is what containers of the tests run. As sh it does -c with echo, sleep
+// and exit; as main it counts its starts in a file, and ticks.
 const guestProgram = `package main
 
 import (
 	"fmt"
 	"os"
+	"path"
+	"strconv"
+	"strings"
 	"time"
 )
 
 func main() {
+	if path.Base(os.Args[0]) == "sh" {
+		for _, command := range strings.Split(os.Args[2], ";") {
+			run(strings.Fields(command))
+		}
+		return
+	}
 	f, err := os.OpenFile("/data/starts", os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
 	if err == nil {
 		_, err = f.WriteString("start\n")
@@ -89,14 +98,29 @@ func main() {
 		time.Sleep(100 * time.Millisecond)
 	}
 }
+
+func run(words []string) {
+	switch words[0] {
+	case "echo":
+		fmt.Println(strings.Join(words[1:], " "))
+	case "sleep":
+		n, _ := strconv.Atoi(words[1])
+		time.Sleep(time.Duration(n) * time.Second)
+	case "exit":
+		n, _ := strconv.Atoi(words[1])
+		os.Exit(n)
+	default:
+		os.Exit(127)
+	}
+}
 `
 
-// template is a template disk whose /main is guestProgram.
+// template is a template disk whose /main and /bin/sh are guestProgram.
 func template(t *testing.T) driver.Disk {
 	t.Helper()
 	dir := t.TempDir()
 	root := filepath.Join(dir, "root")
-	for _, sub := range []string{"data", "proc", "sys", "dev", "etc"} {
+	for _, sub := range []string{"bin", "data", "proc", "sys", "dev", "etc"} {
 		if err := os.MkdirAll(filepath.Join(root, sub), 0o755); err != nil {
 			t.Fatal(err)
 		}
@@ -107,6 +131,9 @@ func template(t *testing.T) driver.Disk {
 	}
 	image := filepath.Join(dir, "template.img")
 	tool(t, []string{"CGO_ENABLED=0", "GOOS=linux"}, "go", "build", "-o", filepath.Join(root, "main"), source)
+	if err := os.Link(filepath.Join(root, "main"), filepath.Join(root, "bin", "sh")); err != nil {
+		t.Fatal(err)
+	}
 	tool(t, nil, "/usr/sbin/mkfs.ext4", "-q", "-d", root, image, "16M")
 	if err := os.Chmod(image, 0o444); err != nil {
 		t.Fatal(err)

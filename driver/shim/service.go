@@ -132,22 +132,26 @@ func (s *service) dead() error {
 	}
 }
 
-// The errors that callers decide on, as they cross the socket and come back.
-var wire = []struct {
+// wireError is an error that callers decide on, as it crosses the socket.
+type wireError struct {
 	err  error
 	code codes.Code
-}{
-	{driver.ErrNotFound, codes.NotFound},
-	{driver.ErrNotRunning, codes.FailedPrecondition},
-	{driver.ErrUnsupported, codes.Unimplemented},
-	{driver.ErrTransient, codes.Aborted},
-	{driver.ErrUnreachable, codes.Unavailable},
-	{context.DeadlineExceeded, codes.DeadlineExceeded},
-	{context.Canceled, codes.Canceled},
+}
+
+func wireErrors() []wireError {
+	return []wireError{
+		{driver.ErrNotFound, codes.NotFound},
+		{driver.ErrNotRunning, codes.FailedPrecondition},
+		{driver.ErrUnsupported, codes.Unimplemented},
+		{driver.ErrTransient, codes.Aborted},
+		{driver.ErrUnreachable, codes.Unavailable},
+		{context.DeadlineExceeded, codes.DeadlineExceeded},
+		{context.Canceled, codes.Canceled},
+	}
 }
 
 func toStatus(err error) error {
-	for _, w := range wire {
+	for _, w := range wireErrors() {
 		if errors.Is(err, w.err) {
 			return status.Error(w.code, err.Error())
 		}
@@ -161,7 +165,7 @@ func fromStatus(err error) error {
 		return nil
 	}
 	s := status.Convert(err)
-	for _, w := range wire {
+	for _, w := range wireErrors() {
 		if s.Code() == w.code {
 			return &callError{message: s.Message(), kind: w.err}
 		}

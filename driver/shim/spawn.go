@@ -20,10 +20,6 @@ import (
 	"github.com/firkin-dev/firkin-reconcile/driver/shim/shimpb"
 )
 
-// kept are the environment variables that a shim gets; nothing else of its maker's
-// environment (credentials, say) reaches it.
-var kept = []string{"PATH", "HOME", "TMPDIR", "LANG", "GOCOVERDIR"}
-
 // logTail is how much of a shim's own log explains its early death.
 const logTail = 2 << 10
 
@@ -81,7 +77,10 @@ func (m *machine) spawn(lock *os.File) (<-chan struct{}, error) {
 	return exited, nil
 }
 
+// environment is what a shim gets of its maker's; nothing else (credentials, say)
+// reaches it.
 func environment(all []string) []string {
+	kept := []string{"PATH", "HOME", "TMPDIR", "LANG", "GOCOVERDIR"}
 	var env []string
 	for _, kv := range all {
 		if name, _, _ := strings.Cut(kv, "="); slices.Contains(kept, name) {

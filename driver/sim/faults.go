@@ -14,19 +14,17 @@ import (
 	"github.com/firkin-dev/firkin-reconcile/driver"
 )
 
-// Operations that faults can be set on. Those of the container runtime have its
-// methods' names.
-var operations = []string{
-	"Create", "Start", "Info", "Link", "AttachDisk", "DetachDisk",
-	"OpenStore", "LoadState", "SaveState", "StoreUsage", "Trim", "CloseStore",
-	"CreateEmptyDir", "RemoveEmptyDir", "EmptyDirUsage", "CreateFile", "OpenFile",
-	"Prepare", "StartContainer", "Exec", "Clean", "CleanAll", "SetTime", "PowerOff",
-}
-
 // Operations lists what faults can be set on: the driver's Create, Start (of a
 // machine), Info, Link, AttachDisk and DetachDisk, and the methods of agent.Runtime
 // (whose Start is StartContainer).
-func Operations() []string { return slices.Clone(operations) }
+func Operations() []string {
+	return []string{
+		"Create", "Start", "Info", "Link", "AttachDisk", "DetachDisk",
+		"OpenStore", "LoadState", "SaveState", "StoreUsage", "Trim", "CloseStore",
+		"CreateEmptyDir", "RemoveEmptyDir", "EmptyDirUsage", "CreateFile", "OpenFile",
+		"Prepare", "StartContainer", "Exec", "Clean", "CleanAll", "SetTime", "PowerOff",
+	}
+}
 
 // maxFault bounds the text of faults.
 const maxFault = 4 << 10
@@ -43,7 +41,9 @@ const (
 	die
 )
 
-var actions = map[string]action{"off": off, "error": fail, "transient": failTransient, "delay": delay, "hang": hang, "panic": die}
+func actions() map[string]action {
+	return map[string]action{"off": off, "error": fail, "transient": failTransient, "delay": delay, "hang": hang, "panic": die}
+}
 
 // term is an action for a number of hits; 0 is for ever.
 type term struct {
@@ -98,8 +98,8 @@ func ParseFaults(text string) (*Faults, error) {
 
 // Set replaces the terms of one operation; "" clears them.
 func (f *Faults) Set(op, chain string) error {
-	if !slices.Contains(operations, op) {
-		return fmt.Errorf("faults: no operation %q; there are %s", op, strings.Join(operations, ", "))
+	if !slices.Contains(Operations(), op) {
+		return fmt.Errorf("faults: no operation %q; there are %s", op, strings.Join(Operations(), ", "))
 	}
 	var terms []term
 	if strings.TrimSpace(chain) != "" {
@@ -129,9 +129,9 @@ func parseTerm(text string) (term, error) {
 		text = strings.TrimSpace(text[len(count)+1:])
 		head = strings.TrimSpace(rest)
 	}
-	known, ok := actions[strings.TrimSpace(head)]
+	known, ok := actions()[strings.TrimSpace(head)]
 	if !ok {
-		return t, fmt.Errorf("no action %q; there are %s", head, strings.Join(slices.Sorted(maps.Keys(actions)), ", "))
+		return t, fmt.Errorf("no action %q; there are %s", head, strings.Join(slices.Sorted(maps.Keys(actions())), ", "))
 	}
 	t.action = known
 	if _, arg, ok := strings.Cut(text, "("); ok {

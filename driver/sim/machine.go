@@ -29,7 +29,7 @@ var _ driver.Machine = (*machine)(nil)
 func (m *machine) ID() string { return m.id }
 
 func (m *machine) Info(ctx context.Context) (driver.Info, error) {
-	fault := m.d.world.opt.Faults.meet(ctx, "Info")
+	fault := m.s.faults.meet(ctx, "Info")
 	m.s.mu.Lock()
 	defer m.s.mu.Unlock()
 	if m.s.gone {
@@ -79,7 +79,7 @@ func (m *machine) live(ctx context.Context, op string) (*boot, error) {
 	if m.deleted() {
 		return nil, driver.ErrNotFound
 	}
-	if err := m.d.world.opt.Faults.meet(ctx, op); err != nil {
+	if err := m.s.faults.meet(ctx, op); err != nil {
 		return nil, err
 	}
 	if b := m.s.current(); b != nil {
@@ -165,7 +165,7 @@ func (a agentConn) NewStream(ctx context.Context, desc *grpc.StreamDesc, method 
 
 // connection fails for a machine that is down, without dialling it.
 func (a agentConn) connection(ctx context.Context) (*grpc.ClientConn, error) {
-	if err := a.m.d.world.opt.Faults.meet(ctx, "Link"); err != nil {
+	if err := a.m.s.faults.meet(ctx, "Link"); err != nil {
 		return nil, status.Error(codes.Unavailable, err.Error())
 	}
 	if a.m.s.current() == nil {

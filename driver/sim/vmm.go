@@ -25,6 +25,18 @@ type Options struct {
 	Log    logr.Logger
 }
 
+// FaultsAnnotation on a machine's spec sets faults for that machine alone.
+const FaultsAnnotation = "sim.firkin.dev/faults"
+
+// faultsOf returns the machine's own faults, or those of all machines.
+func faultsOf(spec driver.Spec, all *Faults) (*Faults, error) {
+	text, ok := spec.Annotations[FaultsAnnotation]
+	if !ok {
+		return all, nil
+	}
+	return ParseFaults(text)
+}
+
 // storeName is the file of a simulated store in its machine's directory.
 const storeName = "sim-store.json"
 
@@ -41,7 +53,11 @@ func (v *VMM) Name() string { return Name }
 
 // Start implements driver.VMM.
 func (v *VMM) Start(ctx context.Context, spec driver.Spec, dir string) (driver.VM, error) {
-	if err := v.opt.Faults.meet(ctx, "Start"); err != nil {
+	faults, err := faultsOf(spec, v.opt.Faults)
+	if err != nil {
+		return nil, err
+	}
+	if err := faults.meet(ctx, "Start"); err != nil {
 		return nil, err
 	}
 	st, err := openStoreFile(filepath.Join(dir, storeName), spec.StoreBytes)
@@ -49,7 +65,7 @@ func (v *VMM) Start(ctx context.Context, spec driver.Spec, dir string) (driver.V
 		return nil, err
 	}
 	id := uuid.NewString()
-	b := newBoot(id, st, v.opt.Faults, spec, v.opt.Log)
+	b := newBoot(id, st, faults, spec, v.opt.Log)
 	p := newPort()
 	guest := link.NewGuest(p, link.GuestOptions{BootID: id, AgentVersion: agentVersion, Log: v.opt.Log})
 	b.serve(agent.NewServer(b.agent), guest.Listen(link.AgentPort))
@@ -65,7 +81,7 @@ func (v *VMM) Start(ctx context.Context, spec driver.Spec, dir string) (driver.V
 		<-ran
 		stopServing()
 	}
-	return &vm{boot: b, port: p, faults: v.opt.Faults}, nil
+	return &vm{boot: b, port: p, faults: faults}, nil
 }
 
 // vm is a machine of this process.

@@ -37,6 +37,7 @@ type World struct {
 type state struct {
 	mu        sync.Mutex // held while it is started or ended
 	spec      driver.Spec
+	faults    *Faults
 	store     *store
 	boot      *boot // nil: never booted
 	listener  *bufconn.Listener
@@ -86,7 +87,11 @@ func (w *World) add(spec driver.Spec) (*state, error) {
 	if w.machines[spec.ID] != nil {
 		return nil, errors.New("it exists")
 	}
-	s := &state{spec: spec, store: newStore(spec.StoreBytes)}
+	faults, err := faultsOf(spec, w.opt.Faults)
+	if err != nil {
+		return nil, err
+	}
+	s := &state{spec: spec, faults: faults, store: newStore(spec.StoreBytes)}
 	w.machines[spec.ID] = s
 	return s, nil
 }
@@ -112,7 +117,7 @@ func (w *World) ids() []string {
 
 // start boots a machine unless it runs.
 func (w *World) start(ctx context.Context, s *state, op string) error {
-	if err := w.opt.Faults.meet(ctx, op); err != nil {
+	if err := s.faults.meet(ctx, op); err != nil {
 		return err
 	}
 	s.mu.Lock()
@@ -125,7 +130,7 @@ func (w *World) start(ctx context.Context, s *state, op string) error {
 	case ctx.Err() != nil:
 		return context.Cause(ctx)
 	}
-	s.boot = newBoot(uuid.NewString(), s.store, w.opt.Faults, s.spec, w.opt.Log)
+	s.boot = newBoot(uuid.NewString(), s.store, s.faults, s.spec, w.opt.Log)
 	s.listener = bufconn.Listen(pipeBytes)
 	server := grpc.NewServer(
 		grpc.ReadBufferSize(grpcIOBuffer), grpc.WriteBufferSize(grpcIOBuffer), grpc.SharedWriteBuffer(true))

@@ -45,7 +45,7 @@ func (t *Tree) writeNode(tw *tar.Writer, n *inode, name string) error {
 	n.written = name
 	h := &tar.Header{
 		Typeflag: n.typ, Name: name, Linkname: n.linkname, Size: n.size, Mode: n.mode, Uid: n.uid, Gid: n.gid,
-		ModTime: n.mtime, // other times would take a PAX header for each file
+		ModTime:  n.mtime, // other times would take a PAX header for each file
 		Devmajor: n.major, Devminor: n.minor, Format: tar.FormatPAX,
 	}
 	if n.typ == typeDir && name != "./" {

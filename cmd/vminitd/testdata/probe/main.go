@@ -31,6 +31,7 @@ func run(command string, args []string) error {
 		if err != nil {
 			return err
 		}
+		fmt.Println("exiting", code)
 		os.Exit(code)
 	case "out":
 		n, err := strconv.Atoi(args[0])

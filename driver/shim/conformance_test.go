@@ -1,0 +1,90 @@
+package shim_test
+
+import (
+	"bytes"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"syscall"
+	"testing"
+
+	"github.com/firkin-dev/firkin-reconcile/driver"
+	"github.com/firkin-dev/firkin-reconcile/driver/drivertest"
+	"github.com/firkin-dev/firkin-reconcile/driver/sim"
+)
+
+func TestConformanceShimSim(t *testing.T) {
+	drivertest.Run(t, func(t *testing.T) drivertest.Harness {
+		dir := shortDir(t)
+		return drivertest.Harness{
+			Driver: driverIn(t, dir),
+			Reopen: func(t *testing.T) driver.Driver { return open(t, dir) },
+			BreakGuest: func(_ *testing.T, spec *driver.Spec) {
+				spec.Annotations[sim.FaultsAnnotation] = "Start=error(broken)"
+			},
+			Kill: func(t *testing.T, m driver.Machine) {
+				if err := syscall.Kill(info(t, m).HolderPID, syscall.SIGKILL); err != nil {
+					t.Fatal(err)
+				}
+			},
+			Census: func(t *testing.T) []string { return census(t, dir) },
+		}
+	})
+}
+
+// TestConformanceQEMU runs the suite on real VMs in real shim processes.
+func TestConformanceQEMU(t *testing.T) {
+	guest, disk := bundle(t), template(t)
+	drivertest.Run(t, func(t *testing.T) drivertest.Harness {
+		dir := shortDir(t)
+		d := qemuDriver(t, dir)
+		t.Cleanup(func() { _ = d.Close() })
+		return drivertest.Harness{
+			Driver:   d,
+			Reopen:   func(t *testing.T) driver.Driver { return qemuDriver(t, dir) },
+			Guest:    guest,
+			Template: &disk,
+			BreakGuest: func(_ *testing.T, spec *driver.Spec) {
+				spec.Guest.Kernel += ".missing"
+			},
+			Kill: func(t *testing.T, m driver.Machine) {
+				if err := syscall.Kill(info(t, m).VMMPID, syscall.SIGKILL); err != nil {
+					t.Fatal(err)
+				}
+			},
+			Census: func(t *testing.T) []string { return census(t, dir) },
+		}
+	})
+}
+
+// census lists what there is of machines on this host: files, and processes that
+// have the machines' directory or a machine's id in their arguments.
+func census(t *testing.T, dir string) []string {
+	t.Helper()
+	found := []string{}
+	err := filepath.WalkDir(dir, func(path string, _ fs.DirEntry, err error) error {
+		if path != dir {
+			found = append(found, path)
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	procs, err := filepath.Glob("/proc/[0-9]*/cmdline")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range procs {
+		args, err := os.ReadFile(p)
+		if err != nil {
+			continue // it has ended
+		}
+		if bytes.Contains(args, []byte(dir)) || bytes.Contains(args, []byte("5eed0000-0000-4000-8000-")) {
+			found = append(found, string(bytes.ReplaceAll(args, []byte{0}, []byte{' '})))
+		}
+	}
+	slices.Sort(found)
+	return found
+}
