@@ -282,7 +282,7 @@ func TestDirectoryThatCannotBeReadHoldsAll(t *testing.T) {
 	for range 3 {
 		must(t, os.Rename(dir, dir+".away"))
 		state := w.until("unknown", func(s schema.DesiredState) bool { return !s.Sources[0].Known })
-		if !all(have("a=i:1"), held("a"))(state) {
+		if !have("a=i:1")(state) {
 			t.Fatalf("not held: %s", show(state))
 		}
 		must(t, os.Rename(dir+".away", dir))
@@ -406,7 +406,7 @@ func TestSingleFile(t *testing.T) {
 		t.Error("a single file prunes")
 	}
 	must(t, os.Remove(file))
-	w.until("unknown", all(func(s schema.DesiredState) bool { return !s.Sources[0].Known }, held("a")))
+	w.until("unknown", all(func(s schema.DesiredState) bool { return !s.Sources[0].Known }, have("a=i:1")))
 }
 
 func TestNewRefusesOverlap(t *testing.T) {

@@ -112,6 +112,7 @@ func same(a, b *os.File) bool {
 	return errA == nil && errB == nil && os.SameFile(infoA, infoB)
 }
 
+// more returns what has come since, up to the end of the current file.
 func (t *tail) more() ([]Event, error) {
 	var events []Event
 	for {

@@ -76,8 +76,19 @@ type Problem struct {
 	Path     string       `json:"path"` // as Kubernetes writes it: spec.containers[0].image
 	Severity Severity     `json:"severity"`
 	Class    ProblemClass `json:"class"`
+	Rule     Rule         `json:"rule,omitempty"`
 	Message  string       `json:"message"`
 }
+
+// Rule names a mistake that other programs may want to tell from the rest.
+type Rule string
+
+// The rules that have a name.
+const (
+	RuleDuplicateContainer Rule = "duplicate-container"
+	RuleDuplicateEmptyDir  Rule = "duplicate-emptydir"
+	RuleUndeclaredMount    Rule = "undeclared-mount"
+)
 
 // Compare orders problems by file, line, column, path and message.
 func (p Problem) Compare(o Problem) int {

@@ -1,17 +1,20 @@
 package main
 
 import (
+	"fmt"
 	"io"
 	"log/slog"
 	"os"
 	"runtime"
 	"sync"
+	"sync/atomic"
 
 	"github.com/go-logr/logr"
 	"golang.org/x/term"
 
 	"github.com/firkin-dev/firkin-reconcile/cmd/firkin-reconcile/internal/progress"
 	"github.com/firkin-dev/firkin-reconcile/cmd/firkin-reconcile/internal/render"
+	"github.com/firkin-dev/firkin-reconcile/image"
 )
 
 // app is one invocation: where it talks, and its global flags.
@@ -22,6 +25,9 @@ type app struct {
 	flags  globalFlags
 	// releaseSignals undoes withSignals.
 	releaseSignals func()
+
+	// display is what is shown at the moment, nil for nothing.
+	display atomic.Pointer[progress.Display]
 
 	// Set once flags are known.
 	paint    render.Paint // of stderr
@@ -43,6 +49,25 @@ type globalFlags struct {
 
 func newApp(stdin io.Reader, stdout, stderr io.Writer) *app {
 	return &app{stdin: stdin, stdout: stdout, stderr: &talk{w: stderr, screen: stderr}, log: logr.Discard(), slog: slog.New(slog.DiscardHandler)}
+}
+
+// show leads what is said through a display, which then also shows how far pulls are;
+// the returned function ends that and closes the display.
+func (a *app) show(d progress.Display) (end func()) {
+	a.stderr.through(d)
+	a.display.Store(&d)
+	return func() {
+		a.display.Store(nil)
+		d.Close()
+		a.stderr.through(nil)
+	}
+}
+
+// pulling shows how far an image is.
+func (a *app) pulling(p image.Progress) {
+	if d := a.display.Load(); d != nil && p.Total > 0 {
+		(*d).Step(fmt.Sprintf("pulling %s: %d%% of %s", p.Ref, 100*p.Done/p.Total, render.Bytes(p.Total)))
+	}
 }
 
 // settle makes what depends on flags.

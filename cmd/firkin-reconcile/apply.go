@@ -57,11 +57,10 @@ func (a *app) apply(ctx context.Context, w *wants, wait bool) error {
 	}
 	invalid := a.complain(&want)
 	display := w.display(a)
-	a.stderr.through(display)
+	hide := a.show(display)
 	r := &recorder{stack: s, display: display, keep: true}
 	report, err := s.converge(ctx, w, source, r, wait)
-	display.Close()
-	a.stderr.through(nil)
+	hide()
 
 	if w.output == "json" {
 		if written := render.JSON(a.stdout, reportJSON(&report, r, time.Since(began))); written != nil {

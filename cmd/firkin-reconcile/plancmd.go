@@ -75,6 +75,11 @@ func (a *app) plan(ctx context.Context, w *wants, detailed bool) error {
 // planOf is a preview as it is shown.
 func planOf(want *schema.DesiredState, p *reconcile.Preview) render.Plan {
 	shown := render.Plan{Actions: p.Actions}
+	for _, source := range want.Sources {
+		if source.Commit != "" {
+			shown.Sources = append(shown.Sources, render.Source{Path: source.Path, Commit: source.Commit})
+		}
+	}
 	for _, h := range want.Held {
 		shown.Held = append(shown.Held, fmt.Sprintf("pod %s stays as it is: %s", h.Ref, h.Reason))
 	}

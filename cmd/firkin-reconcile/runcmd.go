@@ -46,9 +46,7 @@ func (a *app) run(ctx context.Context, w *wants) error {
 	}
 	defer s.close()
 	display := w.display(a)
-	a.stderr.through(display)
-	defer a.stderr.through(nil)
-	defer display.Close()
+	defer a.show(display)()
 	loop := reconcile.NewLoop(source, s.actual, reconcile.Options{
 		Policy:   w.policy(),
 		Parallel: w.parallel,

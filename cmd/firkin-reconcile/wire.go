@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -74,22 +73,14 @@ func (a *app) shimCommandLine(dir *state.Dir) ([]string, error) {
 	}, nil
 }
 
-// imageStore is what commands do with images.
-type imageStore interface {
-	actual.Images
-}
-
 // newImages returns what resolves image references for the driver.
-func (a *app) newImages(dir *state.Dir) (imageStore, error) {
+func (a *app) newImages(dir *state.Dir) (actual.Images, error) {
 	if a.driverName() == driverSim {
 		return simImages{}, nil
 	}
-	store, err := image.Open(dir.Images(), image.Options{Log: a.log.WithName("image")})
+	store, err := image.Open(dir.Images(), image.Options{Progress: a.pulling, Log: a.log.WithName("image")})
 	if err != nil {
 		return nil, remedy(err, "see that %s can be written to", dir.Images())
 	}
 	return store, nil
 }
-
-// errNoImages: a simulated host has no image store.
-var errNoImages = errors.New("the sim driver keeps no images")

@@ -40,6 +40,8 @@ func (p *plain) Write(b []byte) (int, error) {
 	return p.w.Write(b)
 }
 
+func (p *plain) Step(string) {}
+
 func (p *plain) Close() {}
 
 // silent shows nothing but what is written to it.
@@ -59,6 +61,8 @@ func (s *silent) Write(b []byte) (int, error) {
 	defer s.mu.Unlock()
 	return s.w.Write(b)
 }
+
+func (s *silent) Step(string) {}
 
 func (s *silent) Close() {}
 
@@ -112,5 +116,7 @@ func (j *jsonLines) Write(b []byte) (int, error) {
 	defer j.mu.Unlock()
 	return j.w.Write(b)
 }
+
+func (j *jsonLines) Step(string) {}
 
 func (j *jsonLines) Close() {}

@@ -21,6 +21,8 @@ type Display interface {
 	Finished(a reconcile.Action, took time.Duration, r reconcile.Result, err error)
 	// Note says something that is not an action ("waiting for ...").
 	Note(text string)
+	// Step says how far something under way is; only a terminal shows it.
+	Step(text string)
 	// Close shows the last state. Nothing is shown after it.
 	Close()
 }

@@ -115,6 +115,8 @@ func (t *tty) Note(text string) {
 	t.note = text
 }
 
+func (t *tty) Step(text string) { t.Note(text) }
+
 // Write puts whole lines above the block.
 func (t *tty) Write(b []byte) (int, error) {
 	t.mu.Lock()

@@ -13,6 +13,8 @@ import (
 // Plan is what a plan shows: the actions in the order they would run, and what is
 // held back.
 type Plan struct {
+	// Sources are the git checkouts that manifests came from.
+	Sources []Source
 	Actions []reconcile.Action
 	// Held are reasons why something is left as it is.
 	Held []string
@@ -20,10 +22,17 @@ type Plan struct {
 	Refused []string
 }
 
+// Source is a path of manifests in a git checkout.
+type Source struct {
+	Path   string `json:"path"`
+	Commit string `json:"commit"`
+}
+
 // PlanJSON is the form of `plan -o json`.
 type PlanJSON struct {
 	Actions []ActionJSON `json:"actions"`
 	Summary Summary      `json:"summary"`
+	Sources []Source     `json:"sources,omitempty"`
 	Held    []string     `json:"held,omitempty"`
 	Refused []string     `json:"refused,omitempty"`
 }
@@ -86,7 +95,7 @@ func (s Summary) String() string {
 
 // JSON returns the plan as `plan -o json` prints it.
 func (p Plan) JSON() PlanJSON {
-	out := PlanJSON{Actions: []ActionJSON{}, Held: p.Held, Refused: p.Refused}
+	out := PlanJSON{Actions: []ActionJSON{}, Sources: p.Sources, Held: p.Held, Refused: p.Refused}
 	for _, a := range p.Actions {
 		out.Actions = append(out.Actions, NewAction(a))
 		out.Summary.Count(a.Type)
@@ -98,6 +107,9 @@ func (p Plan) JSON() PlanJSON {
 // every action, and a summary.
 func (p Plan) Text(w io.Writer, paint Paint) error {
 	out := bufio.NewWriter(w)
+	for _, s := range p.Sources {
+		fmt.Fprintf(out, "%s %s at commit %s\n\n", paint.Bold("Manifests:"), Safe(s.Path), Safe(Commit(s.Commit)))
+	}
 	for _, held := range p.Held {
 		fmt.Fprintf(out, "%s %s\n", paint.Yellow("Held:"), Safe(held))
 	}

@@ -56,7 +56,7 @@ func TestPlanText(t *testing.T) {
 	}{
 		"plan.txt":       {plan: examplePlan()},
 		"plan-color.txt": {plan: examplePlan(), paint: true},
-		"plan-none.txt":  {},
+		"plan-none.txt":  {plan: Plan{Sources: []Source{{Path: "/m", Commit: "0123456789abcdef"}}}},
 		"plan-held.txt":  {plan: Plan{Held: []string{"pod a/b: its manifest is not valid"}, Refused: []string{"3 of 4 pods would go"}}},
 	} {
 		t.Run(name, func(t *testing.T) {

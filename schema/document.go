@@ -1,0 +1,174 @@
+package schema
+
+import (
+	"bytes"
+	"fmt"
+	"regexp"
+	"strconv"
+	"strings"
+
+	"go.yaml.in/yaml/v3"
+)
+
+// fieldPath leads to a value in a document: keys (string) and indexes (int).
+type fieldPath []any
+
+// key and index return the path to a child; they never share memory with p.
+func (p fieldPath) key(k string) fieldPath { return append(p[:len(p):len(p)], k) }
+func (p fieldPath) index(i int) fieldPath  { return append(p[:len(p):len(p)], i) }
+
+// String writes the path as Kubernetes does: spec.containers[0].image. Keys that hold
+// a dot are quoted.
+func (p fieldPath) String() string {
+	var b strings.Builder
+	for _, step := range p {
+		switch s := step.(type) {
+		case int:
+			fmt.Fprintf(&b, "[%d]", s)
+		case string:
+			if strings.ContainsAny(s, ".[]") || s == "" {
+				fmt.Fprintf(&b, "[%s]", strconv.Quote(s))
+				continue
+			}
+			if b.Len() > 0 {
+				b.WriteByte('.')
+			}
+			b.WriteString(s)
+		}
+	}
+	return b.String()
+}
+
+// document is one YAML document of a file, or one item of a List in it.
+type document struct {
+	file   string
+	line   int // lines of the file before the document's text
+	root   *yaml.Node
+	prefix fieldPath // where the object is in the document
+	// doubled are the paths of keys that stand twice.
+	doubled []fieldPath
+	out     *[]Problem
+}
+
+// item returns the document of an object inside this one.
+func (d document) item(p fieldPath) document {
+	d.prefix = append(d.prefix[:len(d.prefix):len(d.prefix)], p...)
+	return d
+}
+
+// report adds a problem at the place that p leads to, or at the nearest thing above it.
+func (d document) report(p fieldPath, severity Severity, class ProblemClass, format string, args ...any) {
+	d.reportRule("", p, severity, class, format, args...)
+}
+
+func (d document) reportRule(rule Rule, p fieldPath, severity Severity, class ProblemClass, format string, args ...any) {
+	full := append(d.prefix[:len(d.prefix):len(d.prefix)], p...)
+	line, column := d.position(full)
+	*d.out = append(*d.out, Problem{
+		File: d.file, Line: line, Column: column, Path: full.String(),
+		Severity: severity, Class: class, Rule: rule, Message: fmt.Sprintf(format, args...),
+	})
+}
+
+// invalid reports a value that is not allowed.
+func (d document) invalid(p fieldPath, format string, args ...any) {
+	d.report(p, SeverityError, ClassInvalid, format, args...)
+}
+
+// position finds the line and column of what p leads to: of its key where it has one.
+func (d document) position(p fieldPath) (line, column int) {
+	node := d.root
+	if node.Kind == yaml.DocumentNode && len(node.Content) > 0 {
+		node = node.Content[0]
+	}
+	at := node
+	for _, step := range p {
+		node = resolve(node)
+		key, child := descend(node, step)
+		if child == nil {
+			break
+		}
+		node, at = child, key
+	}
+	return at.Line + d.line, at.Column
+}
+
+// descend returns the child of a node, and the node that marks where it begins.
+func descend(node *yaml.Node, step any) (mark, child *yaml.Node) {
+	switch s := step.(type) {
+	case int:
+		if node.Kind == yaml.SequenceNode && s < len(node.Content) {
+			return node.Content[s], node.Content[s]
+		}
+	case string:
+		if node.Kind != yaml.MappingNode {
+			return nil, nil
+		}
+		for i := 0; i+1 < len(node.Content); i += 2 {
+			if node.Content[i].Value == s {
+				return node.Content[i], node.Content[i+1]
+			}
+		}
+	}
+	return nil, nil
+}
+
+func resolve(node *yaml.Node) *yaml.Node {
+	if node.Kind == yaml.AliasNode && node.Alias != nil {
+		return node.Alias
+	}
+	return node
+}
+
+// chunk is the text of one document.
+type chunk struct {
+	text []byte
+	line int // lines before it
+}
+
+// split cuts a file at its document separators, as Kubernetes' reader does.
+func split(data []byte) []chunk {
+	var chunks []chunk
+	start, startLine, line := 0, 0, 0
+	for i := 0; i < len(data); {
+		end := len(data)
+		if n := bytes.IndexByte(data[i:], '\n'); n >= 0 {
+			end = i + n + 1
+		}
+		text := data[i:end]
+		if i > start && bytes.HasPrefix(text, []byte("---")) && separator(text) {
+			chunks = append(chunks, chunk{data[start:i], startLine})
+			start, startLine = i, line
+		}
+		line++
+		i = end
+	}
+	return append(chunks, chunk{data[start:], startLine})
+}
+
+// separator tells whether a line that begins with --- ends a document.
+func separator(line []byte) bool {
+	return len(line) == 3 || line[3] == ' ' || line[3] == '\t' || line[3] == '\r' || line[3] == '\n'
+}
+
+// errorLine finds the line that a YAML parser's message names.
+var errorLine = regexp.MustCompile(`line (\d+)(?:, column (\d+))?: ?`)
+
+// unreadable reports a syntax error at the line that the parser names.
+func unreadable(file string, c chunk, err error, out *[]Problem) {
+	message := strings.TrimPrefix(err.Error(), "yaml: ")
+	line, column := c.line+1, 1
+	if m := errorLine.FindStringSubmatch(message); m != nil {
+		if n, err := strconv.Atoi(m[1]); err == nil {
+			line = c.line + max(n, 1)
+		}
+		if n, err := strconv.Atoi(m[2]); err == nil {
+			column = n
+		}
+		message = strings.Replace(message, m[0], "", 1)
+	}
+	*out = append(*out, Problem{
+		File: file, Line: line, Column: column, Severity: SeverityError, Class: ClassInvalid,
+		Message: "not readable as YAML or JSON: " + message,
+	})
+}

@@ -1,0 +1,257 @@
+package schema
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"unicode/utf8"
+
+	"go.yaml.in/yaml/v3"
+	sigsyaml "sigs.k8s.io/yaml"
+)
+
+// Bounds on what is parsed: a manifest is written by people.
+const (
+	// MaxFileBytes is the largest file.
+	MaxFileBytes = 4 << 20
+	// maxDepth is how deep values may be nested.
+	maxDepth = 100
+	// maxDocuments is how many documents a file may have.
+	maxDocuments = 10_000
+)
+
+// ParseOptions say where a file belongs.
+type ParseOptions struct {
+	// Source is kept in the pods (see Pod.Source).
+	Source string
+	// Commit is kept in their Origin.
+	Commit string
+}
+
+// Parsed is what a file says.
+type Parsed struct {
+	// Pods are the valid ones, in the order of the file.
+	Pods []Pod
+	// Refs are all pods that its documents name, valid or not.
+	Refs []Ref
+	// Problems are all that is wrong with it, sorted.
+	Problems []Problem
+	// Unreadable is true when the file's syntax is broken, so that the pods it means
+	// are not known.
+	Unreadable bool
+}
+
+// Parse reads the manifests of one file: YAML documents, JSON, and v1 Lists of them. It
+// reports everything that is wrong at once and never fails otherwise.
+func Parse(file string, data []byte, opt ParseOptions) Parsed {
+	p := parser{file: file, opt: opt}
+	if err := checkText(data); err != nil {
+		p.syntax(chunk{}, err)
+		return p.out
+	}
+	chunks := split(data)
+	if len(chunks) > maxDocuments {
+		p.syntax(chunk{}, fmt.Errorf("it has %d documents, more than %d", len(chunks), maxDocuments))
+		return p.out
+	}
+	for _, c := range chunks {
+		p.chunk(c)
+	}
+	slices.SortStableFunc(p.out.Problems, Problem.Compare)
+	return p.out
+}
+
+// checkText refuses what is no text of ours before a parser sees it.
+func checkText(data []byte) error {
+	switch {
+	case len(data) > MaxFileBytes:
+		return fmt.Errorf("it has more than %d MiB", MaxFileBytes>>20)
+	case bytes.HasPrefix(data, []byte{0xff, 0xfe}) || bytes.HasPrefix(data, []byte{0xfe, 0xff}):
+		return errors.New("it is UTF-16; save it as UTF-8")
+	case !utf8.Valid(data):
+		return errors.New("it is not UTF-8 text")
+	case bytes.IndexByte(data, 0) >= 0:
+		return fmt.Errorf("line %d: it holds a NUL byte", 1+bytes.Count(data[:bytes.IndexByte(data, 0)], []byte("\n")))
+	}
+	return nil
+}
+
+// parser collects what a file says.
+type parser struct {
+	file string
+	opt  ParseOptions
+	out  Parsed
+}
+
+func (p *parser) syntax(c chunk, err error) {
+	unreadable(p.file, c, err, &p.out.Problems)
+	p.out.Unreadable = true
+}
+
+// chunk reads one document. Positions come from the tree of nodes; values are converted
+// as Kubernetes converts them, which settles what YAML leaves open (yes, 0o7, ...).
+func (p *parser) chunk(c chunk) {
+	var root yaml.Node
+	decoder := yaml.NewDecoder(bytes.NewReader(c.text))
+	if err := decoder.Decode(&root); err != nil {
+		if !errors.Is(err, io.EOF) {
+			p.syntax(c, err)
+		}
+		return
+	}
+	if err := decoder.Decode(new(yaml.Node)); !errors.Is(err, io.EOF) {
+		p.syntax(c, errors.New("something follows the end of the document"))
+		return
+	}
+	if err := checkDepth(&root, 0); err != nil {
+		p.syntax(c, err)
+		return
+	}
+	text, err := sigsyaml.YAMLToJSON(c.text)
+	if err != nil {
+		p.syntax(c, err)
+		return
+	}
+	value, err := decodeJSON(text)
+	if err != nil {
+		p.syntax(c, err)
+		return
+	}
+	if value == nil {
+		return
+	}
+	d := document{file: p.file, line: c.line, root: &root, out: &p.out.Problems}
+	d.duplicates(&root, nil, &d.doubled)
+	p.object(d, value, 0)
+}
+
+func decodeJSON(text []byte) (any, error) {
+	decoder := json.NewDecoder(bytes.NewReader(text))
+	decoder.UseNumber()
+	var value any
+	err := decoder.Decode(&value)
+	return value, err
+}
+
+func checkDepth(node *yaml.Node, depth int) error {
+	if depth > maxDepth {
+		return fmt.Errorf("line %d: it is nested more than %d levels deep", node.Line, maxDepth)
+	}
+	for _, c := range node.Content {
+		if err := checkDepth(c, depth+1); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// duplicates reports keys that stand twice in one mapping: one of them would be lost.
+func (d document) duplicates(node *yaml.Node, p fieldPath, found *[]fieldPath) {
+	switch node.Kind {
+	case yaml.DocumentNode:
+		for _, c := range node.Content {
+			d.duplicates(c, p, found)
+		}
+	case yaml.SequenceNode:
+		for i, c := range node.Content {
+			d.duplicates(c, p.index(i), found)
+		}
+	case yaml.MappingNode:
+		seen := make(map[string]int)
+		for i := 0; i+1 < len(node.Content); i += 2 {
+			key := node.Content[i]
+			if line, double := seen[key.Value]; double {
+				*found = append(*found, p.key(key.Value))
+				*d.out = append(*d.out, Problem{
+					File: d.file, Line: key.Line + d.line, Column: key.Column, Path: p.key(key.Value).String(),
+					Severity: SeverityError, Class: ClassInvalid,
+					Message: fmt.Sprintf("the key %q stands here a second time, first in line %d; keep one of them", key.Value, line+d.line),
+				})
+			}
+			seen[key.Value] = key.Line
+			d.duplicates(node.Content[i+1], p.key(key.Value), found)
+		}
+	}
+}
+
+// object reads one manifest, or each item of a List.
+func (p *parser) object(d document, value any, depth int) {
+	object, ok := value.(map[string]any)
+	if !ok {
+		d.invalid(nil, "a manifest is a mapping with apiVersion, kind, metadata and spec; this is %s", describe(value))
+		return
+	}
+	kind, _ := object["kind"].(string)
+	version, _ := object["apiVersion"].(string)
+	switch {
+	case kind == "":
+		d.invalid(fieldPath{"kind"}, "required: what it is, for instance Pod")
+		return
+	case (kind == "List" || kind == "PodList") && depth < maxDepth:
+		p.list(d, object, depth)
+		return
+	case kind != "Pod":
+		d.report(fieldPath{"kind"}, SeverityError, ClassUnsupported, "%s %s is not supported yet: Pods, and Lists of them, are", version, kind)
+		return
+	}
+	p.pod(d, object)
+}
+
+func (p *parser) list(d document, object map[string]any, depth int) {
+	items, ok := object["items"].([]any)
+	if !ok && object["items"] != nil {
+		d.invalid(fieldPath{"items"}, "must be a list, is %s", describe(object["items"]))
+		return
+	}
+	for key := range object {
+		if !slices.Contains([]string{"apiVersion", "kind", "metadata", "items"}, key) {
+			d.report(fieldPath{key}, SeverityError, ClassUnknown, "a List has no key %q%s", key, suggest(key, []string{"apiVersion", "kind", "metadata", "items"}))
+		}
+	}
+	for i, item := range items {
+		p.object(d.item(fieldPath{"items", i}), item, depth+1)
+	}
+}
+
+// pod reads one Pod.
+func (p *parser) pod(d document, object map[string]any) {
+	before := len(*d.out)
+	if ref, ok := refOf(object); ok {
+		p.out.Refs = append(p.out.Refs, ref)
+	}
+	manifest, err := json.Marshal(object)
+	if err != nil {
+		d.invalid(nil, "%v", err)
+		return
+	}
+	known := d.fields(object)
+	d.shape(known)
+	pod := d.convert(known)
+	for _, problem := range (*d.out)[before:] {
+		if problem.Severity == SeverityError {
+			return
+		}
+	}
+	if slices.ContainsFunc(d.doubled, func(double fieldPath) bool { return slices.Equal(double[:min(len(double), len(d.prefix))], d.prefix) }) {
+		return
+	}
+	line, _ := d.position(d.prefix)
+	pod.Source = p.opt.Source
+	pod.Origin = Origin{File: p.file, Line: line, Commit: p.opt.Commit}
+	pod.Manifest = manifest
+	p.out.Pods = append(p.out.Pods, *pod)
+}
+
+// refOf returns the pod that a manifest names, as far as it can be told.
+func refOf(object map[string]any) (Ref, bool) {
+	metadata, _ := object["metadata"].(map[string]any)
+	name, _ := metadata["name"].(string)
+	namespace, _ := metadata["namespace"].(string)
+	if namespace == "" {
+		namespace = DefaultNamespace
+	}
+	return Ref{Namespace: namespace, Name: name}, name != ""
+}

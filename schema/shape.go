@@ -1,0 +1,164 @@
+package schema
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+
+	"github.com/santhosh-tekuri/jsonschema/v5"
+)
+
+// compiled is the embedded schema, ready to judge; compiled at first use.
+var compiled = sync.OnceValue(func() *jsonschema.Schema {
+	const url = "pod.schema.json"
+	c := jsonschema.NewCompiler()
+	c.LoadURL = nil // nothing is fetched
+	if err := c.AddResource(url, bytes.NewReader(schemaJSON)); err != nil {
+		panic("schema: the embedded JSON Schema is broken: " + err.Error()) // a test compiles it
+	}
+	return c.MustCompile(url + "#/$defs/Pod")
+})
+
+// shape reports values that are not of the type, or not among the values, that the JSON
+// Schema allows.
+func (d document) shape(object map[string]any) {
+	err := compiled().Validate(map[string]any(object))
+	if err == nil {
+		return
+	}
+	invalid, ok := err.(*jsonschema.ValidationError) //nolint:errorlint // the library returns it bare
+	if !ok {
+		d.invalid(nil, "%v", err)
+		return
+	}
+	for _, leaf := range leaves(invalid) {
+		d.shapeError(object, leaf)
+	}
+}
+
+// leaves returns the errors that others were derived from.
+func leaves(e *jsonschema.ValidationError) []*jsonschema.ValidationError {
+	if len(e.Causes) == 0 {
+		return []*jsonschema.ValidationError{e}
+	}
+	var list []*jsonschema.ValidationError
+	for _, c := range e.Causes {
+		list = append(list, leaves(c)...)
+	}
+	return list
+}
+
+// shapeError says one error of the schema in our words.
+func (d document) shapeError(object map[string]any, e *jsonschema.ValidationError) {
+	at, value := locate(object, e.InstanceLocation)
+	keyword := e.KeywordLocation[strings.LastIndexByte(e.KeywordLocation, '/')+1:]
+	switch keyword {
+	case "required":
+		for _, key := range quoted(e.Message) {
+			d.invalid(at.key(key), "required")
+		}
+	case "type":
+		want, _, _ := strings.Cut(strings.TrimPrefix(e.Message, "expected "), ", but got")
+		d.invalid(at, "must be %s, is %s%s", article(want), describe(value), hint(want, value))
+	case "enum", "const":
+		allowed := quoted(e.Message)
+		d.invalid(at, "must be one of %s, is %s%s", strings.Join(allowed, ", "), describe(value), suggestFor(value, allowed))
+	case "minLength":
+		d.invalid(at, "required: it is empty")
+	case "minItems":
+		d.invalid(at, "required: it is an empty list")
+	default:
+		d.invalid(at, "%s (found %s)", e.Message, describe(value))
+	}
+}
+
+func suggestFor(value any, allowed []string) string {
+	if s, ok := value.(string); ok && s != "" {
+		return suggest(s, allowed)
+	}
+	return ""
+}
+
+// hint says what to do about the commonest mistakes of type.
+func hint(want string, value any) string {
+	switch value.(type) {
+	case json.Number, bool:
+		if want == "string" {
+			return "; put it in quotes"
+		}
+	case map[string]any:
+		if want == "array" {
+			return "; begin each entry with a dash"
+		}
+	}
+	return ""
+}
+
+func article(want string) string {
+	switch want {
+	case "string":
+		return "a text"
+	case "array":
+		return "a list"
+	case "object":
+		return "a mapping"
+	case "integer":
+		return "a whole number"
+	case "boolean":
+		return "true or false"
+	default:
+		return want
+	}
+}
+
+// quoted returns the words that a message of the library holds in quotes.
+func quoted(message string) []string {
+	var words []string
+	for i, part := range strings.FieldsFunc(message, func(r rune) bool { return r == '\'' || r == '"' }) {
+		if i%2 == 1 {
+			words = append(words, part)
+		}
+	}
+	if strings.Contains(message, `""`) && !slices.Contains(words, "") {
+		words = append(words, `""`)
+	}
+	return words
+}
+
+// locate follows a JSON pointer.
+func locate(value any, pointer string) (fieldPath, any) {
+	var p fieldPath
+	for step := range strings.SplitSeq(strings.TrimPrefix(pointer, "/"), "/") {
+		if step == "" {
+			continue
+		}
+		step = strings.NewReplacer("~1", "/", "~0", "~").Replace(step)
+		switch v := value.(type) {
+		case map[string]any:
+			value, p = v[step], p.key(step)
+		case []any:
+			i, err := strconv.Atoi(step)
+			if err != nil || i < 0 || i >= len(v) {
+				return p, value
+			}
+			value, p = v[i], p.index(i)
+		default:
+			return p, value
+		}
+	}
+	return p, value
+}
+
+// decode turns a known value into a Go type; shape has reported what does not fit, so
+// that errors are of no interest and what fits is taken.
+func decode(value any, into any) {
+	b, err := json.Marshal(value)
+	if err != nil {
+		panic(fmt.Sprintf("schema: marshal %T: %v", value, err)) // it came out of a JSON decoder
+	}
+	_ = json.Unmarshal(b, into)
+}
