@@ -29,8 +29,8 @@ $(BIN): $(GO_FILES)
 
 guest: deps $(GUEST)/manifest.json ## build the guest bundle (kernel and initramfs; ARCH=amd64|arm64)
 
-$(GUEST)/manifest.json: $(GO_FILES)
-	go run ./guest/bundle/mkbundle -arch $(ARCH) -out $(GUEST)
+$(GUEST)/manifest.json: $(filter guest/% cmd/vminitd/% go.mod,$(GO_FILES))
+	go run ./guest/bundle/mkbundle -arch $(ARCH) -version $(VERSION) -out $(GUEST)
 
 demo: deps build guest ## run examples/manifests on real VMs, end to end
 	scripts/demo

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
+	"time"
 
 	"github.com/firkin-dev/firkin-reconcile/schema"
 )
@@ -102,6 +104,20 @@ func (l *Loop) Converge(ctx context.Context, wait bool) (Report, error) {
 	return report, errors.Join(errs...)
 }
 
+// lingers is how long a pod that is meant to end gets to do so before it counts as ready
+// because it runs: most such pods are brief, and their end is news that apply should bring.
+const lingers = 2 * time.Second
+
+// lingering tells whether a pod that is meant to end has only just begun to run.
+func lingering(pod *schema.Pod, status *schema.PodStatus, now time.Time) bool {
+	if pod.RestartPolicy == schema.RestartAlways || status == nil {
+		return false
+	}
+	return slices.ContainsFunc(status.Containers, func(c schema.ContainerStatus) bool {
+		return c.State == schema.ContainerRunning && now.Sub(c.StartedAt) < lingers
+	})
+}
+
 // settled tells whether every desired pod is ready, final or held by a guard.
 func settled(s look) bool {
 	held := make(map[schema.Ref]bool)
@@ -118,15 +134,12 @@ func settled(s look) bool {
 			return false
 		}
 	}
-	return true
+	return !s.lingering
 }
 
 func reportOf(s look) Report {
 	r := Report{Holds: s.plan.Holds, Left: s.plan.Actions}
-	statuses := make(map[schema.Ref]*schema.PodStatus, len(s.actual.Pods))
-	for i := range s.actual.Pods {
-		statuses[s.actual.Pods[i].Ref] = &s.actual.Pods[i]
-	}
+	statuses := statusesOf(s.actual)
 	for _, pod := range sortedPods(s.desired.Pods) {
 		r.Pods = append(r.Pods, Outcome{Ref: pod.Ref, Verdict: Assess(pod, statuses[pod.Ref]), Origin: pod.Origin})
 	}

@@ -27,10 +27,7 @@ func Diff(desired schema.DesiredState, actual schema.ActualState, policy Policy,
 		d.plan.Holds = append(d.plan.Holds, Hold{Kind: HoldUnknown, Reason: "the machines could not be listed: " + actual.Reason})
 		return d.plan
 	}
-	statuses := make(map[schema.Ref]*schema.PodStatus, len(actual.Pods))
-	for i := range actual.Pods {
-		statuses[actual.Pods[i].Ref] = &actual.Pods[i]
-	}
+	statuses := statusesOf(actual)
 	held := make(map[schema.Ref]schema.HeldPod, len(desired.Held))
 	for _, h := range desired.Held {
 		held[h.Ref] = h
@@ -69,6 +66,14 @@ type differ struct {
 	plan   Plan
 	// removals are the pods that each source no longer names.
 	removals map[string][]*schema.PodStatus
+}
+
+func statusesOf(actual schema.ActualState) map[schema.Ref]*schema.PodStatus {
+	m := make(map[schema.Ref]*schema.PodStatus, len(actual.Pods))
+	for i := range actual.Pods {
+		m[actual.Pods[i].Ref] = &actual.Pods[i]
+	}
+	return m
 }
 
 func sortedPods(pods []schema.Pod) []*schema.Pod {

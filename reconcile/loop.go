@@ -98,6 +98,8 @@ type look struct {
 	actual  schema.ActualState
 	plan    Plan
 	busy    int // pods that are being worked on
+	// lingering: a pod that is meant to end has only just begun to run.
+	lingering bool
 }
 
 // loop looks and acts until enough says so or ctx ends; it returns the last look.
@@ -126,7 +128,11 @@ func (l *Loop) loop(ctx context.Context, enough func(look) bool) (last look, err
 		if enough(seen) {
 			return last, nil
 		}
-		timer.Reset(until(seen.plan.Next))
+		next := until(seen.plan.Next)
+		if seen.lingering {
+			next = min(next, lingers)
+		}
+		timer.Reset(next)
 	}
 }
 
@@ -147,11 +153,18 @@ func (l *Loop) look(ctx context.Context) (look, error) {
 	if err != nil {
 		return look{}, fmt.Errorf("read the actual state: %w", err)
 	}
-	plan := Diff(desired, actual, l.opt.Policy, time.Now())
+	now := time.Now()
+	plan := Diff(desired, actual, l.opt.Policy, now)
 	if l.opt.Observer != nil {
 		l.opt.Observer.Looked(desired, actual, plan)
 	}
-	return look{desired: desired, actual: actual, plan: plan}, nil
+	seen := look{desired: desired, actual: actual, plan: plan}
+	statuses := statusesOf(actual)
+	for i := range desired.Pods {
+		pod := &desired.Pods[i]
+		seen.lingering = seen.lingering || lingering(pod, statuses[pod.Ref], now)
+	}
+	return seen, nil
 }
 
 // act starts a worker for each pod that has actions and none under way; it returns how

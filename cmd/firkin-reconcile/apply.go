@@ -78,18 +78,43 @@ func (a *app) apply(ctx context.Context, w *wants, wait bool) error {
 	return err
 }
 
+// linger is how long apply stays for pods that run to completion once they run, so
+// that what ends at once is seen to end (and is reaped) by the apply that started it.
+const linger = 2 * time.Second
+
 // converge runs the loop until there is nothing left to do, following the machines
 // meanwhile.
 func (s *stack) converge(ctx context.Context, w *wants, source *desired.Source, r *recorder, wait bool) (reconcile.Report, error) {
 	loop := reconcile.NewLoop(source, s.actual, reconcile.Options{
 		Policy: w.policy(), Parallel: w.parallel, Observer: r, Log: s.app.log.WithName("loop"),
 	})
+	changes := make(chan struct{}, 1)
 	following, stop := context.WithCancel(ctx)
 	var follower sync.WaitGroup
 	var followed error
-	follower.Go(func() { followed = s.actual.Run(following, loop.Wake) })
+	follower.Go(func() {
+		followed = s.actual.Run(following, func() {
+			loop.Wake()
+			select {
+			case changes <- struct{}{}:
+			default:
+			}
+		})
+	})
 	limited, cancel := context.WithTimeout(ctx, w.timeout)
 	report, err := loop.Converge(limited, wait)
+	patience := time.After(linger)
+	for err == nil && wait && r.acted() && r.completing() {
+		select {
+		case <-patience:
+			wait = false
+		case <-limited.Done():
+			wait = false
+		case <-changes:
+			loop.Wake()
+			report, err = loop.Converge(limited, wait)
+		}
+	}
 	cancel()
 	stop()
 	follower.Wait()
@@ -118,7 +143,11 @@ func applied(report *reconcile.Report, r *recorder, took time.Duration) string {
 	if len(r.records) == 0 {
 		return fmt.Sprintf("Nothing to do: %s (%s).", state, render.Took(took))
 	}
-	return fmt.Sprintf("Done: %s, %d actions (%s).", state, len(r.records), render.Took(took))
+	actions := "1 action"
+	if n := len(r.records); n > 1 {
+		actions = fmt.Sprintf("%d actions", n)
+	}
+	return fmt.Sprintf("Done: %s, %s (%s).", state, actions, render.Took(took))
 }
 
 // sayLeft tells what an interrupted apply did not get to.

@@ -31,7 +31,8 @@ type tty struct {
 	mu    sync.Mutex
 	rows  []*row
 	note  string
-	drawn int // lines of the block that stand on the screen
+	step  string // of what is under way; gone once something has ended
+	drawn int    // lines of the block that stand on the screen
 	tick  int
 }
 
@@ -82,6 +83,7 @@ func (t *tty) Finished(a reconcile.Action, took time.Duration, result reconcile.
 	defer t.mu.Unlock()
 	r := t.row(a)
 	r.took, r.active, r.err = took, false, err
+	t.step = ""
 	if r.word = done(a, result); err != nil {
 		r.word = "Failed: " + err.Error()
 	}
@@ -115,7 +117,11 @@ func (t *tty) Note(text string) {
 	t.note = text
 }
 
-func (t *tty) Step(text string) { t.Note(text) }
+func (t *tty) Step(text string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.step = text
+}
 
 // Write puts whole lines above the block.
 func (t *tty) Write(b []byte) (int, error) {
@@ -130,7 +136,7 @@ func (t *tty) Close() {
 	<-t.ended
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.note = ""
+	t.note, t.step = "", ""
 	t.draw(nil)
 }
 
@@ -168,8 +174,10 @@ func (t *tty) lines() []string {
 		}
 	}
 	head := fmt.Sprintf("[+] %d/%d", complete, len(t.rows))
-	if t.note != "" {
-		head += "  " + render.Safe(t.note)
+	for _, text := range []string{t.note, t.step} {
+		if text != "" {
+			head += "  " + render.Safe(text)
+		}
 	}
 	lines := []string{cut(head, columns)}
 	shown := t.rows
