@@ -118,7 +118,7 @@ func (s *stack) deletePod(ctx context.Context, p *schema.PodStatus, opt deleteOp
 	if err != nil {
 		return err
 	}
-	s.record(journal.Event{Type: journal.Normal, Reason: "Removed", Pod: p.Ref.String(), Object: "pod", Message: "deleted by hand"})
+	s.record(journal.Event{Type: journal.Normal, Reason: "Removed", Pod: p.String(), Object: "pod", Message: "deleted by hand"})
 	if p.Spec != nil && p.Spec.Origin.File != "" {
 		if _, err := os.Stat(p.Spec.Origin.File); err == nil {
 			s.app.say("The manifest of pod %s is still there (%s:%d): apply or run would bring it back.", p.Ref, p.Spec.Origin.File, p.Spec.Origin.Line)

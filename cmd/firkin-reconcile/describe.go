@@ -57,7 +57,7 @@ func (a *app) describe(s *stack, name, namespace string) error {
 	}
 	var events []journal.Event
 	for i := range all {
-		if all[i].Pod == p.Ref.String() {
+		if all[i].Pod == p.String() {
 			events = append(events, all[i])
 		}
 	}

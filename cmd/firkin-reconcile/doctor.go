@@ -139,7 +139,7 @@ func diskSpace(path string) driver.Check {
 	if err := unix.Statfs(path, &fs); err != nil {
 		return driver.Check{Name: "disk space", Detail: err.Error()}
 	}
-	free := int64(fs.Bavail) * int64(fs.Bsize)
+	free := int64(fs.Bavail) * int64(fs.Bsize) //nolint:unconvert // its type differs between systems
 	c := driver.Check{Name: "disk space", OK: free >= lowDisk, Detail: render.Bytes(free) + " free under the state directory"}
 	if !c.OK {
 		c.Remedy = "free some, or put the state elsewhere with --state-dir; firkin-reconcile image prune removes images no pod uses"

@@ -118,7 +118,7 @@ func (a *app) printPods(pods []*schema.PodStatus, opt getOptions) error {
 		for _, p := range pods {
 			name := p.Name
 			if p.Namespace != schema.DefaultNamespace {
-				name = p.Ref.String()
+				name = p.String()
 			}
 			if _, err := fmt.Fprintln(a.stdout, "pod/"+name); err != nil {
 				return err

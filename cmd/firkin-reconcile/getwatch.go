@@ -29,7 +29,9 @@ func (a *app) watch(ctx context.Context, s *stack, opt getOptions) error {
 	}()
 	defer func() {
 		stop()
-		<-followed
+		if err := <-followed; err != nil {
+			a.slog.Warn("machines were not followed to the end", "cause", err.Error())
+		}
 	}()
 	p := &podPrinter{app: a, opt: opt, shown: map[schema.Ref]string{}}
 	// Machines that other commands make are found by listing.

@@ -117,8 +117,10 @@ func (r *recorder) await(text string) {
 	}
 }
 
-// passing are reasons that end by themselves; the actions that end them are shown.
-var passing = []string{"NotStarted", "ContainerCreating", "PodInitializing"}
+// passing tells reasons that end by themselves; the actions that end them are shown.
+func passing(reason string) bool {
+	return reason == "NotStarted" || reason == "ContainerCreating" || reason == "PodInitializing"
+}
 
 // waitingFor names the pods that are not ready, "" when all are.
 func waitingFor(want *schema.DesiredState, seen *schema.ActualState) string {
@@ -131,7 +133,7 @@ func waitingFor(want *schema.DesiredState, seen *schema.ActualState) string {
 	for i := range want.Pods {
 		p := &want.Pods[i]
 		v := reconcile.Assess(p, statuses[p.Ref])
-		if !v.Ready && !v.Final && !slices.Contains(passing, v.Reason) {
+		if !v.Ready && !v.Final && !passing(v.Reason) {
 			names = append(names, fmt.Sprintf("%s (%s)", p.Ref, v.Reason))
 		}
 	}

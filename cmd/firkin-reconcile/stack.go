@@ -152,7 +152,7 @@ func refs(pods []*schema.PodStatus) string {
 	const enough = 8
 	var names []string
 	for _, p := range pods[:min(len(pods), enough)] {
-		names = append(names, p.Ref.String())
+		names = append(names, p.String())
 	}
 	slices.Sort(names)
 	text := strings.Join(names, ", ")

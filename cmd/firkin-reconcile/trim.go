@@ -85,7 +85,7 @@ func (s *stack) trimAll(ctx context.Context, pods []*schema.PodStatus, named boo
 	var g errgroup.Group
 	g.SetLimit(defaultParallel)
 	for i, p := range pods {
-		results[i] = trimmed{Pod: p.Ref.String(), HostBytesBefore: p.Store.HostBytes, HostBytesAfter: p.Store.HostBytes}
+		results[i] = trimmed{Pod: p.String(), HostBytesBefore: p.Store.HostBytes, HostBytesAfter: p.Store.HostBytes}
 		if p.Machine != schema.MachineRunning {
 			results[i].Error = "the machine is " + string(p.Machine)
 			if named {
@@ -106,7 +106,7 @@ func (s *stack) trimAll(ctx context.Context, pods []*schema.PodStatus, named boo
 			}
 			results[i].TrimmedBytes = done.TrimmedBytes
 			s.record(journal.Event{
-				Type: journal.Normal, Reason: "Trimmed", Pod: p.Ref.String(), Object: "pod",
+				Type: journal.Normal, Reason: "Trimmed", Pod: p.String(), Object: "pod",
 				Message: "gave back " + render.Bytes(done.TrimmedBytes),
 			})
 			return nil
@@ -125,7 +125,7 @@ func (s *stack) hostBytes(ctx context.Context, results []trimmed) {
 	}
 	for i := range results {
 		for j := range s.pods {
-			if s.pods[j].Ref.String() == results[i].Pod {
+			if s.pods[j].String() == results[i].Pod {
 				results[i].HostBytesAfter = s.pods[j].Store.HostBytes
 			}
 		}

@@ -89,18 +89,22 @@ func (a *app) parseAll(ctx context.Context, files []string) ([]schema.Parsed, er
 			if ctx.Err() != nil {
 				return context.Cause(ctx)
 			}
-			data, err := a.readManifest(name)
-			if err != nil {
-				parsed[i].Problems = []schema.Problem{{
-					File: name, Severity: schema.SeverityError, Class: schema.ClassInvalid, Message: err.Error(),
-				}}
-				return nil
-			}
-			parsed[i] = schema.Parse(name, data, schema.ParseOptions{})
+			parsed[i] = a.parse(name)
 			return nil
 		})
 	}
 	return parsed, g.Wait()
+}
+
+// parse reads and parses one file; one that cannot be read is a problem of that file.
+func (a *app) parse(name string) schema.Parsed {
+	data, err := a.readManifest(name)
+	if err != nil {
+		return schema.Parsed{Unreadable: true, Problems: []schema.Problem{{
+			File: name, Severity: schema.SeverityError, Class: schema.ClassInvalid, Message: err.Error(),
+		}}}
+	}
+	return schema.Parse(name, data, schema.ParseOptions{})
 }
 
 func (a *app) readManifest(name string) ([]byte, error) {

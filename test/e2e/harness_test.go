@@ -73,7 +73,17 @@ type host struct {
 func newHost(t testing.TB) *host {
 	t.Helper()
 	needVMs(t)
-	h := &host{t: t, state: filepath.Join(t.TempDir(), "s"), manifests: filepath.Join(t.TempDir(), "manifests")}
+	// Unix sockets have short paths, and t.TempDir is named after the test.
+	dir, err := os.MkdirTemp("", "fk")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := os.RemoveAll(dir); err != nil {
+			t.Error(err)
+		}
+	})
+	h := &host{t: t, state: filepath.Join(dir, "s"), manifests: filepath.Join(dir, "m")}
 	if err := os.Mkdir(h.manifests, 0o755); err != nil {
 		t.Fatal(err)
 	}

@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// ErrNoLog: there is no log of the run asked for.
+// ErrNoLog says that there is no log of the run asked for.
 var ErrNoLog = errors.New("no log")
 
 const (
@@ -176,10 +176,15 @@ func (c *copier) next() (string, error) {
 			return "", nil
 		}
 	}
-	if _, err := os.Stat(names[0]); err != nil {
-		return "", nil // the whole run is gone
+	if exists(names[0]) {
+		return names[0], nil
 	}
-	return names[0], nil
+	return "", nil // the whole run is gone
+}
+
+func exists(name string) bool {
+	_, err := os.Stat(name)
+	return err == nil
 }
 
 func (c *copier) open(name string) error {

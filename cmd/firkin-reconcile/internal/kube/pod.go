@@ -74,7 +74,7 @@ func conditions(s *schema.PodStatus, status *Status) []Condition {
 	latest := s.StartedAt
 	for _, c := range status.ContainerStatuses {
 		succeeded := c.State.Terminated != nil && c.State.Terminated.ExitCode == 0
-		if !c.Ready && !(succeeded && status.Phase == Running) {
+		if !c.Ready && (!succeeded || status.Phase != Running) {
 			unready = append(unready, c.Name)
 		}
 	}

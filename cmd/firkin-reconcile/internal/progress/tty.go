@@ -18,7 +18,8 @@ import (
 // frame is how often the screen is redrawn: smooth to the eye, nothing to a CPU.
 const frame = 100 * time.Millisecond
 
-var spinner = []string{"⠋", "⠙", "⠹", "⠸", "⠼", "⠴", "⠦", "⠧", "⠇", "⠏"}
+// spinner is what turns beside an action under way.
+const spinner = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
 
 // tty redraws a block of lines, one per pod and container, as docker compose does.
 type tty struct {
@@ -216,9 +217,10 @@ func (t *tty) line(r *row, columns int) string {
 	text := fmt.Sprintf("%-*s %s", nameWidth, cut(render.Safe(name), nameWidth), render.Safe(r.word))
 	room := max(columns-tookWidth-mark-1, nameWidth)
 	text = fmt.Sprintf("%-*s %*s", room, cut(text, room), tookWidth, render.Took(took))
+	turning := []rune(spinner)
 	switch {
 	case r.active:
-		return " " + t.paint.Yellow(spinner[t.tick%len(spinner)]) + " " + text
+		return " " + t.paint.Yellow(string(turning[t.tick%len(turning)])) + " " + text
 	case r.err != nil:
 		return " " + t.paint.Red("✘") + " " + text
 	default:

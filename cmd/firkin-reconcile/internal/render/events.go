@@ -8,9 +8,6 @@ import (
 	"github.com/firkin-dev/firkin-reconcile/journal"
 )
 
-// eventHeaders are the columns of a table of events.
-var eventHeaders = []string{"LAST SEEN", "TYPE", "REASON", "OBJECT", "MESSAGE"}
-
 // Events writes events as kubectl does.
 func Events(w io.Writer, events []journal.Event, now time.Time) error {
 	rows := make([][]string, 0, len(events))
@@ -18,7 +15,7 @@ func Events(w io.Writer, events []journal.Event, now time.Time) error {
 		e := &events[i]
 		rows = append(rows, []string{Age(e.Time, now), string(e.Type), e.Reason, EventObject(e), eventMessage(e)})
 	}
-	return Table(w, eventHeaders, rows)
+	return Table(w, []string{"LAST SEEN", "TYPE", "REASON", "OBJECT", "MESSAGE"}, rows)
 }
 
 // EventLine is one event of those that are followed.
