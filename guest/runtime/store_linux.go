@@ -125,12 +125,12 @@ func waitDisk(ctx context.Context, serial string) (string, error) {
 		name, err := findDisk(os.DirFS("/sys/block"), serial)
 		if err == nil {
 			device = filepath.Join("/dev", name)
-			_, err = os.Stat(device)
+			err = opens(device)
 		}
 		if err == nil {
 			return true, nil
 		}
-		if !errors.Is(err, fs.ErrNotExist) {
+		if !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, unix.ENXIO) {
 			return false, err
 		}
 		if !rescanned && time.Since(start) > rescanAfter {
@@ -140,6 +140,16 @@ func waitDisk(ctx context.Context, serial string) (string, error) {
 		return false, nil
 	})
 	return device, err
+}
+
+// opens tells whether a device can be opened: the kernel shows a new disk a moment
+// before that works, and a dying one a moment after (ENXIO).
+func opens(device string) error {
+	f, err := os.Open(device)
+	if err != nil {
+		return err
+	}
+	return f.Close()
 }
 
 // rescanSCSI has every SCSI host search its bus. It is a second chance only, so

@@ -104,14 +104,8 @@ func TestOneContainerIsReplacedAlone(t *testing.T) {
 	}
 }
 
-func (p *pod) pid(container string) int {
-	for _, c := range p.Status.Firkin.Containers {
-		if c.Name == container {
-			return c.PID
-		}
-	}
-	return 0
-}
+// pid is the container's first process in the VM, 0 when it does not run.
+func (p *pod) pid(container string) int { return p.Status.Firkin.PIDs[container] }
 
 const job = `
 apiVersion: v1

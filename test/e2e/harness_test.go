@@ -258,11 +258,8 @@ type pod struct {
 		InitContainerStatuses []containerStatus
 		ContainerStatuses     []containerStatus
 		Firkin                struct {
-			BootID     string
-			Containers []struct {
-				Name string
-				PID  int
-			}
+			BootID    string
+			PIDs      map[string]int
 			EmptyDirs []struct {
 				Name      string
 				UsedBytes int64

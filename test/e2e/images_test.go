@@ -114,7 +114,7 @@ func TestNewImageReachesARunningVM(t *testing.T) {
 	before := h.get("pair")
 	changed := strings.Replace(twoContainers, "image: $BUSYBOX", "image: oci:"+filepath.Join(built.images, "tiny"), 1)
 	h.write("pair.yaml", strings.Replace(changed, "command: [sh, -c, \"echo left > /box/left; exec sleep 1000000\"]", "args: []", 1))
-	h.firkin("apply", h.manifests, "--timeout", "30s")
+	h.must("apply", h.manifests)
 	after := h.get("pair")
 	if before.Status.Firkin.BootID != after.Status.Firkin.BootID {
 		t.Error("the VM was booted anew")
