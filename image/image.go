@@ -85,7 +85,7 @@ type Limits struct {
 }
 
 // defaultLimits are far above any image in use and far below what harms a host.
-var defaultLimits = Limits{Entries: 1_000_000, Bytes: 64 << 30}
+func defaultLimits() Limits { return Limits{Entries: 1_000_000, Bytes: 64 << 30} }
 
 // Progress is how far the build of a template is. Total is the size of all layers as
 // they are stored; Done counts the bytes read of them.

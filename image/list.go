@@ -62,7 +62,7 @@ func (s *Store) info(hex string) (Info, error) {
 	var r record
 	used, err := os.Lstat(s.imagePath(hex))
 	if err != nil || readJSON(s.imagePath(hex), &r) != nil {
-		return out, nil
+		return out, nil //nolint:nilerr // the file itself says enough
 	}
 	out.Platform, out.Created, out.Built, out.LastUsed = r.Platform, r.Created, r.Built, used.ModTime()
 	for _, l := range r.Layers {

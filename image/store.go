@@ -54,8 +54,8 @@ func Open(dir string, opt Options) (*Store, error) {
 		}
 	}
 	opt.Platform.Architecture = cmp.Or(opt.Platform.Architecture, runtime.GOARCH)
-	opt.Limits.Entries = cmp.Or(opt.Limits.Entries, defaultLimits.Entries)
-	opt.Limits.Bytes = cmp.Or(opt.Limits.Bytes, defaultLimits.Bytes)
+	opt.Limits.Entries = cmp.Or(opt.Limits.Entries, defaultLimits().Entries)
+	opt.Limits.Bytes = cmp.Or(opt.Limits.Bytes, defaultLimits().Bytes)
 	opt.Timeout = cmp.Or(opt.Timeout, defaultTimeout)
 	opt.StallTimeout = cmp.Or(opt.StallTimeout, defaultStall)
 	if opt.Keychain == nil {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -52,7 +53,7 @@ type document struct {
 
 // item returns the document of an object inside this one.
 func (d document) item(p fieldPath) document {
-	d.prefix = append(d.prefix[:len(d.prefix):len(d.prefix)], p...)
+	d.prefix = slices.Concat(d.prefix, p)
 	return d
 }
 
@@ -62,7 +63,7 @@ func (d document) report(p fieldPath, severity Severity, class ProblemClass, for
 }
 
 func (d document) reportRule(rule Rule, p fieldPath, severity Severity, class ProblemClass, format string, args ...any) {
-	full := append(d.prefix[:len(d.prefix):len(d.prefix)], p...)
+	full := slices.Concat(d.prefix, p)
 	line, column := d.position(full)
 	*d.out = append(*d.out, Problem{
 		File: d.file, Line: line, Column: column, Path: full.String(),

@@ -13,7 +13,8 @@ import (
 )
 
 // compiled is the embedded schema, ready to judge; compiled at first use.
-var compiled = sync.OnceValue(func() *jsonschema.Schema {
+var compiled = sync.OnceValue( //nolint:gochecknoglobals // set once, never changed
+	func() *jsonschema.Schema {
 	const url = "pod.schema.json"
 	c := jsonschema.NewCompiler()
 	c.LoadURL = nil // nothing is fetched
@@ -26,7 +27,7 @@ var compiled = sync.OnceValue(func() *jsonschema.Schema {
 // shape reports values that are not of the type, or not among the values, that the JSON
 // Schema allows.
 func (d document) shape(object map[string]any) {
-	err := compiled().Validate(map[string]any(object))
+	err := compiled().Validate(object)
 	if err == nil {
 		return
 	}

@@ -32,8 +32,9 @@ func main() {
 	out := flag.String("out", "build/images", "the `directory` to write the layouts to")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
-	defer stop()
-	if err := run(ctx, *busybox, *out); err != nil {
+	err := run(ctx, *busybox, *out)
+	stop()
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "images:", err)
 		os.Exit(1)
 	}

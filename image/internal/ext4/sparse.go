@@ -20,7 +20,7 @@ type Sparse struct {
 // NewSparse returns a writer to f, which is empty.
 func NewSparse(f *os.File) *Sparse { return &Sparse{f: f} }
 
-var zeros [blockSize]byte
+var zeros [blockSize]byte //nolint:gochecknoglobals // never written
 
 // Write implements io.Writer.
 func (s *Sparse) Write(p []byte) (int, error) {

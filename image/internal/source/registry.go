@@ -100,7 +100,7 @@ func (b *body) Read(p []byte) (int, error) {
 	b.watch.Reset(b.stall)
 	n, err := b.rc.Read(p)
 	b.watch.Stop()
-	if err != nil && err != io.EOF && !errors.Is(err, ErrInterrupted) {
+	if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, ErrInterrupted) {
 		// Not the connection's: go-containerregistry found that the digest is wrong.
 		err = fmt.Errorf("%w: %w", ErrCorrupt, err)
 	}
@@ -109,7 +109,7 @@ func (b *body) Read(p []byte) (int, error) {
 
 // cause tells an error from the end of the context that is behind it.
 func (b *body) cause(err error) error {
-	if err != nil && err != io.EOF && b.ctx.Err() != nil {
+	if err != nil && !errors.Is(err, io.EOF) && b.ctx.Err() != nil {
 		return context.Cause(b.ctx)
 	}
 	return err
@@ -137,7 +137,7 @@ type markedBody struct{ io.ReadCloser }
 
 func (m markedBody) Read(p []byte) (int, error) {
 	n, err := m.ReadCloser.Read(p)
-	if err != nil && err != io.EOF {
+	if err != nil && !errors.Is(err, io.EOF) {
 		err = fmt.Errorf("%w: %w", ErrInterrupted, err)
 	}
 	return n, err
