@@ -78,43 +78,18 @@ func (a *app) apply(ctx context.Context, w *wants, wait bool) error {
 	return err
 }
 
-// linger is how long apply stays for pods that run to completion once they run, so
-// that what ends at once is seen to end (and is reaped) by the apply that started it.
-const linger = 2 * time.Second
-
 // converge runs the loop until there is nothing left to do, following the machines
 // meanwhile.
 func (s *stack) converge(ctx context.Context, w *wants, source *desired.Source, r *recorder, wait bool) (reconcile.Report, error) {
 	loop := reconcile.NewLoop(source, s.actual, reconcile.Options{
 		Policy: w.policy(), Parallel: w.parallel, Observer: r, Log: s.app.log.WithName("loop"),
 	})
-	changes := make(chan struct{}, 1)
 	following, stop := context.WithCancel(ctx)
 	var follower sync.WaitGroup
 	var followed error
-	follower.Go(func() {
-		followed = s.actual.Run(following, func() {
-			loop.Wake()
-			select {
-			case changes <- struct{}{}:
-			default:
-			}
-		})
-	})
+	follower.Go(func() { followed = s.actual.Run(following, loop.Wake) })
 	limited, cancel := context.WithTimeout(ctx, w.timeout)
 	report, err := loop.Converge(limited, wait)
-	patience := time.After(linger)
-	for err == nil && wait && r.acted() && r.completing() {
-		select {
-		case <-patience:
-			wait = false
-		case <-limited.Done():
-			wait = false
-		case <-changes:
-			loop.Wake()
-			report, err = loop.Converge(limited, wait)
-		}
-	}
 	cancel()
 	stop()
 	follower.Wait()

@@ -50,8 +50,6 @@ type recorder struct {
 	failed  int
 	held    []string
 	awaited string
-	// unfinished: a pod that runs to completion still ran when last looked.
-	unfinished bool
 }
 
 // ActionStarted implements reconcile.Observer.
@@ -76,34 +74,9 @@ func (r *recorder) ActionFinished(a reconcile.Action, took time.Duration, result
 // Looked implements reconcile.Observer.
 func (r *recorder) Looked(want schema.DesiredState, seen schema.ActualState, plan reconcile.Plan) {
 	r.hold(holdTexts(&want, plan.Holds))
-	r.mu.Lock()
-	r.unfinished = unfinished(&want, &seen)
-	r.mu.Unlock()
 	if plan.Empty() {
 		r.await(waitingFor(&want, &seen))
 	}
-}
-
-// acted tells whether anything was done.
-func (r *recorder) acted() bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return len(r.records) > 0
-}
-
-// completing tells whether, when last looked, a pod that runs to completion still ran.
-func (r *recorder) completing() bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.unfinished
-}
-
-// unfinished tells whether a pod that runs to completion has not come to its end.
-func unfinished(want *schema.DesiredState, seen *schema.ActualState) bool {
-	return slices.ContainsFunc(seen.Pods, func(s schema.PodStatus) bool {
-		i := slices.IndexFunc(want.Pods, func(p schema.Pod) bool { return p.Ref == s.Ref })
-		return i >= 0 && want.Pods[i].RestartPolicy != schema.RestartAlways && !reconcile.Assess(&want.Pods[i], &s).Final
-	})
 }
 
 // await shows what is waited for, when that has changed.
