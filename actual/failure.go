@@ -1,11 +1,11 @@
 package actual
 
 import (
+	"cmp"
 	"errors"
 	"time"
 
-	"google.golang.org/grpc/status"
-
+	"github.com/firkin-dev/firkin-reconcile/driver"
 	"github.com/firkin-dev/firkin-reconcile/image"
 	"github.com/firkin-dev/firkin-reconcile/reconcile"
 	"github.com/firkin-dev/firkin-reconcile/schema"
@@ -14,11 +14,42 @@ import (
 // Reasons of failures, in Kubernetes' words where it has one.
 const (
 	reasonBoot            = "BootFailed"
+	reasonDied            = "MachineDied"
 	reasonCreateContainer = "CreateContainerError"
 	reasonEmptyDir        = "CreateVolumeError"
 	reasonRemove          = "RemoveFailed"
 	reasonTrim            = "TrimFailed"
 )
+
+// restartReset is how long a machine must be up for its earlier failures to count no
+// more, as Kubernetes forgets those of a container after a run of 10 minutes.
+const restartReset = 10 * time.Minute
+
+// forgetAfter is how long the failures of a pod that has no machine are kept. One that is
+// still wanted is tried, and fails, far more often; what is older is of a pod that no
+// manifest asks for any more.
+const forgetAfter = 24 * time.Hour
+
+// death is the failure of a machine that ended by itself.
+func death(pod *schema.Pod, info driver.Info) schema.Failure {
+	return schema.Failure{
+		Kind:    string(reconcile.KindPod),
+		Name:    pod.Name,
+		Digest:  pod.VMDigest(),
+		At:      time.Now(),
+		Reason:  reasonDied,
+		Message: cmp.Or(info.Message, "its VM died"),
+	}
+}
+
+func ofTrim(f schema.Failure) bool {
+	return f.Kind == string(reconcile.KindPod) && f.Reason == reasonTrim
+}
+
+// ofBoot: the failure is one of having a machine at all.
+func ofBoot(f schema.Failure) bool {
+	return f.Kind == string(reconcile.KindPod) && f.Reason != reasonTrim && f.Reason != reasonRemove
+}
 
 // failureOf turns a failed action into what is remembered of it.
 func failureOf(a reconcile.Action, err error) schema.Failure {
@@ -28,7 +59,7 @@ func failureOf(a reconcile.Action, err error) schema.Failure {
 		Digest:  digestOf(a),
 		At:      time.Now(),
 		Reason:  reasonOf(a, err),
-		Message: messageOf(err),
+		Message: clean(err.Error()),
 	}
 }
 
@@ -67,13 +98,4 @@ func reasonOf(a reconcile.Action, err error) string {
 	default:
 		return reasonBoot
 	}
-}
-
-// messageOf is the error in words; of a gRPC error the code is dropped, which says
-// nothing to a user.
-func messageOf(err error) string {
-	if s, ok := status.FromError(err); ok {
-		return s.Message()
-	}
-	return err.Error()
 }

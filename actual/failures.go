@@ -11,10 +11,12 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/go-logr/logr"
 	"github.com/google/renameio/v2"
 
+	"github.com/firkin-dev/firkin-reconcile/reconcile"
 	"github.com/firkin-dev/firkin-reconcile/schema"
 )
 
@@ -30,40 +32,69 @@ type failed struct {
 // reason shown to users survive a restart. One file per pod; where that cannot be
 // written they live in memory only, since running pods matter more.
 type failures struct {
-	dir string
-	log logr.Logger
+	dir      string
+	lookOnly bool // read, never written
+	log      logr.Logger
 
 	mu   sync.Mutex
 	pods map[schema.Ref]failed
 }
 
-func newFailures(dir string, log logr.Logger) *failures {
-	f := &failures{dir: dir, log: log, pods: make(map[schema.Ref]failed)}
-	if dir == "" {
-		return f
+func newFailures(dir string, lookOnly bool, log logr.Logger) *failures {
+	f := &failures{dir: dir, lookOnly: lookOnly, log: log}
+	f.read()
+	return f
+}
+
+// reread follows what the owner of the directory writes.
+func (f *failures) reread() {
+	if f.lookOnly {
+		f.read()
 	}
-	entries, err := os.ReadDir(dir)
+}
+
+func (f *failures) read() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.pods = make(map[schema.Ref]failed)
+	if f.dir == "" {
+		return
+	}
+	entries, err := os.ReadDir(f.dir)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		log.Error(err, "past failures cannot be read; back-off starts anew")
+		f.log.Error(err, "past failures cannot be read; back-off starts anew")
 	}
 	for _, e := range entries {
 		if strings.HasSuffix(e.Name(), ".json") {
-			f.load(filepath.Join(dir, e.Name()))
+			f.load(filepath.Join(f.dir, e.Name()))
 		}
 	}
-	return f
 }
 
 func (f *failures) load(path string) {
 	b, err := os.ReadFile(path)
-	if err == nil {
-		var pod failed
-		if err = json.Unmarshal(b, &pod); err == nil && f.path(pod.Ref) == path {
-			f.pods[pod.Ref] = pod
-			return
-		}
+	if errors.Is(err, fs.ErrNotExist) {
+		return
 	}
-	f.log.Info("a record of past failures is not readable and is put aside", "file", path, "cause", fmt.Sprint(err))
+	if err != nil {
+		f.log.Error(err, "past failures of a pod cannot be read; back-off starts anew")
+		return
+	}
+	var pod failed
+	err = json.Unmarshal(b, &pod)
+	if err == nil && f.path(pod.Ref) == path {
+		if len(pod.Failures) > 0 {
+			f.pods[pod.Ref] = pod
+		}
+		return
+	}
+	if f.lookOnly {
+		return
+	}
+	if err == nil {
+		err = fmt.Errorf("it is of pod %q", pod.Ref)
+	}
+	f.log.Info("a record of past failures is not readable and is put aside", "file", path, "cause", err.Error())
 	if err := os.Rename(path, path+".bad"); err != nil {
 		f.log.Error(err, "put aside", "file", path)
 	}
@@ -80,7 +111,22 @@ func (f *failures) all() map[schema.Ref]failed {
 	return maps.Clone(f.pods)
 }
 
+// older returns the pods whose latest failure is at least that old.
+func (f *failures) older(age time.Duration) map[schema.Ref]bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	old := make(map[schema.Ref]bool)
+	for ref, pod := range f.pods {
+		if !slices.ContainsFunc(pod.Failures, func(x schema.Failure) bool { return time.Since(x.At) < age }) {
+			old[ref] = true
+		}
+	}
+	return old
+}
+
 // add notes a failure of one object; a repeated one under the same digest counts up.
+// Trims are apart: how often one failed says nothing of the pod's boots, and the other
+// way round.
 func (f *failures) add(ref schema.Ref, spec *schema.Pod, failure schema.Failure) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -92,11 +138,14 @@ func (f *failures) add(ref schema.Ref, spec *schema.Pod, failure schema.Failure)
 	failure.Attempts = 1
 	list := slices.Clone(pod.Failures)
 	i := slices.IndexFunc(list, func(x schema.Failure) bool { return x.Kind == failure.Kind && x.Name == failure.Name })
-	if i < 0 {
+	switch {
+	case i < 0:
 		list = append(list, failure)
-	} else {
-		if list[i].Digest == failure.Digest {
-			failure.Attempts = list[i].Attempts + 1
+	case ofTrim(failure) && !ofTrim(list[i]):
+		return
+	default:
+		if list[i].Digest == failure.Digest && ofTrim(failure) == ofTrim(list[i]) {
+			failure.Attempts = max(list[i].Attempts, 0) + 1
 		}
 		list[i] = failure
 	}
@@ -106,15 +155,27 @@ func (f *failures) add(ref schema.Ref, spec *schema.Pod, failure schema.Failure)
 
 // clear forgets the failures of one object.
 func (f *failures) clear(ref schema.Ref, kind, name string) {
+	f.drop(ref, func(x schema.Failure) bool { return x.Kind == kind && x.Name == name })
+}
+
+// clearTrims forgets failed trims.
+func (f *failures) clearTrims(ref schema.Ref) { f.drop(ref, ofTrim) }
+
+// settle forgets what failed about the pod itself before restartReset ago.
+func (f *failures) settle(ref schema.Ref) {
+	f.drop(ref, func(x schema.Failure) bool {
+		return x.Kind == string(reconcile.KindPod) && time.Since(x.At) >= restartReset
+	})
+}
+
+func (f *failures) drop(ref schema.Ref, which func(schema.Failure) bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	pod, ok := f.pods[ref]
-	if !ok {
+	if !ok || !slices.ContainsFunc(pod.Failures, which) {
 		return
 	}
-	pod.Failures = slices.DeleteFunc(slices.Clone(pod.Failures), func(x schema.Failure) bool {
-		return x.Kind == kind && x.Name == name
-	})
+	pod.Failures = slices.DeleteFunc(slices.Clone(pod.Failures), which)
 	f.set(pod)
 }
 
@@ -133,7 +194,7 @@ func (f *failures) set(pod failed) {
 	} else {
 		f.pods[pod.Ref] = pod
 	}
-	if f.dir == "" {
+	if f.dir == "" || f.lookOnly {
 		return
 	}
 	if err := f.save(pod); err != nil {

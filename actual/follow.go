@@ -58,10 +58,15 @@ func (o *Observer) unfollow() {
 	defer o.mu.Unlock()
 	o.wake, o.follow = nil, nil
 	for _, m := range o.machines {
-		if m.stop != nil {
-			m.stop()
-			m.stop = nil
-		}
+		m.unfollow()
+	}
+}
+
+// unfollow ends following the machine. The caller holds Observer.mu.
+func (m *machine) unfollow() {
+	if m.stop != nil {
+		m.stop()
+		m.stop = nil
 	}
 }
 
@@ -70,44 +75,45 @@ func (o *Observer) unfollow() {
 func (o *Observer) followMachine(ctx context.Context, m *machine) {
 	pause := retryFirst
 	for ctx.Err() == nil {
-		if heard := o.watch(ctx, m); heard {
-			pause = retryFirst
-		}
+		began := time.Now()
+		o.watch(ctx, m)
 		if ctx.Err() != nil {
 			return
+		}
+		// A stream that breaks as soon as it is there must not make us ask all the time.
+		if time.Since(began) >= retryMost {
+			pause = retryFirst
 		}
 		o.ask(ctx, m)
 		select {
 		case <-ctx.Done():
+		case <-m.kick:
+			pause = retryFirst
+			continue
 		case <-time.After(pause):
 		}
 		pause = min(2*pause, retryMost)
 	}
 }
 
-// watch follows the event stream until it breaks; it says whether anything was heard.
-func (o *Observer) watch(ctx context.Context, m *machine) (heard bool) {
+// watch follows the event stream until it breaks.
+func (o *Observer) watch(ctx context.Context, m *machine) {
 	o.mu.Lock()
 	stopped := m.info.State == driver.StateStopped
 	o.mu.Unlock()
 	if stopped {
-		return false // asking will tell when it was started again
+		return // asking will tell when it was started again
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	stream, err := agentpb.NewAgentClient(m.handle.Agent()).Watch(ctx, &agentpb.WatchRequest{})
 	if err != nil {
-		return false
+		return
 	}
 	for {
 		pod, err := stream.Recv()
-		if err == nil {
-			err = checkState(pod)
+		if err != nil || ctx.Err() != nil || o.heard(m, pod) != nil {
+			return
 		}
-		if err != nil {
-			return heard
-		}
-		heard = true
-		o.hear(m, nil, pod, nil)
 	}
 }

@@ -4,8 +4,9 @@ package actual
 
 import (
 	"context"
-	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -29,18 +30,30 @@ type Options struct {
 	Guest driver.Guest
 	// FailureDir keeps what failed last, one file per pod; "" keeps it in memory only.
 	FailureDir string
-	Log        logr.Logger
+	// LookOnly: another process owns the state directory. Its failures are read, and
+	// nothing is written.
+	LookOnly bool
+	Log      logr.Logger
 }
 
-// Limits on how long one machine may keep us waiting.
+// Limits on how long machines may keep us waiting.
 const (
 	// observeTimeout bounds asking one machine for its state; slower is Unknown.
 	observeTimeout = 5 * time.Second
 	// observeParallel is how many machines are asked at once.
-	observeParallel = 32
+	observeParallel = 128
+	// listTimeout bounds listing the machines.
+	listTimeout = 30 * time.Second
+	// refreshTimeout bounds asking all of them; those not asked by then stay what they were.
+	refreshTimeout = 2 * time.Minute
 	// relistEvery is how often machines are listed anew while Run runs, so that
 	// those made or deleted by other commands are seen.
 	relistEvery = 15 * time.Second
+)
+
+var (
+	errNoAnswer = fmt.Errorf("no answer within %s", observeTimeout)
+	errNoList   = fmt.Errorf("no answer within %s", listTimeout)
 )
 
 // Observer is the actual state: a mirror of what the machines report, kept by
@@ -54,35 +67,27 @@ type Observer struct {
 
 	mu       sync.Mutex
 	machines map[string]*machine // by id; nil until the first list
+	tick     uint64              // grows with every list begun and every machine made or deleted
+	deleted  map[string]uint64   // machines deleted here, by id, with the tick: a list under way may still hold them
 	wake     func()              // set while Run runs
 	follow   func(*machine)      // starts following one machine while Run runs
 }
 
-// machine is one machine and what it last said. Its fields are guarded by Observer.mu.
-type machine struct {
-	handle driver.Machine
-	info   driver.Info
-	// pod is the agent's last word in this life of the machine, nil when there is none.
-	pod *agentpb.PodState
-	// silent is why the agent cannot be heard at the moment, nil when it can.
-	silent    error
-	trimmedAt time.Time
-	stop      context.CancelFunc // ends following it; nil when not followed
-}
-
-// New returns an Observer over the driver's machines.
+// New returns an Observer that has seen nothing yet.
 func New(d driver.Driver, images Images, opt Options) *Observer {
 	return &Observer{
 		driver:   d,
 		images:   images,
 		guest:    opt.Guest,
-		failures: newFailures(opt.FailureDir, opt.Log),
+		failures: newFailures(opt.FailureDir, opt.LookOnly, opt.Log),
 		log:      opt.Log,
+		deleted:  make(map[string]uint64),
 	}
 }
 
 // Pods returns what the machines were last seen to run. The first call asks them;
-// later ones rely on Run, which follows them, or on Refresh.
+// later ones rely on Run, which follows them, or on Refresh. What is returned shares
+// parts with later answers and must not be changed.
 func (o *Observer) Pods(ctx context.Context) (schema.ActualState, error) {
 	o.mu.Lock()
 	seen := o.machines != nil
@@ -100,40 +105,97 @@ func (o *Observer) Pods(ctx context.Context) (schema.ActualState, error) {
 // Refresh lists the machines and asks each one, side by side. A machine that does
 // not answer in time is Unknown; only a list that cannot be had is an error.
 func (o *Observer) Refresh(ctx context.Context) error {
-	handles, err := o.driver.Machines(ctx)
+	o.failures.reread()
+	began := o.nextTick()
+	handles, err := o.list(ctx)
 	if err != nil {
 		return fmt.Errorf("list machines: %w", err)
 	}
-	current := o.adopt(handles)
+	current := o.adopt(handles, began)
+	o.expire()
+	asking, cancel := context.WithTimeout(ctx, refreshTimeout)
+	defer cancel()
 	var g errgroup.Group
 	g.SetLimit(observeParallel)
 	for _, m := range current {
 		g.Go(func() error {
-			o.ask(ctx, m)
+			o.ask(asking, m)
 			return nil
 		})
 	}
-	return g.Wait()
+	if err := g.Wait(); err != nil {
+		return err
+	}
+	if ctx.Err() != nil {
+		return fmt.Errorf("ask machines: %w", context.Cause(ctx))
+	}
+	return nil
 }
 
-// adopt makes the mirror hold exactly the listed machines and returns them.
-func (o *Observer) adopt(handles []driver.Machine) []*machine {
+func (o *Observer) list(ctx context.Context) ([]driver.Machine, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, listTimeout, errNoList)
+	defer cancel()
+	handles, err := o.driver.Machines(ctx)
+	if err != nil && ctx.Err() != nil {
+		return nil, context.Cause(ctx)
+	}
+	return handles, err
+}
+
+// expire forgets what failed long ago for pods that have no machine.
+func (o *Observer) expire() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	old := o.failures.older(forgetAfter)
+	for _, m := range o.machines {
+		if m.made != nil {
+			delete(old, m.made.Ref)
+		}
+	}
+	for ref := range old {
+		o.failures.clearPod(ref)
+	}
+}
+
+func (o *Observer) nextTick() uint64 {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.tick++
+	return o.tick
+}
+
+// adopt makes the mirror hold the listed machines, and those made since the list was
+// begun; it returns them all.
+func (o *Observer) adopt(handles []driver.Machine, began uint64) []*machine {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	listed := make(map[string]*machine, len(handles))
 	current := make([]*machine, 0, len(handles))
 	for _, h := range handles {
+		if o.deleted[h.ID()] > began {
+			continue
+		}
 		m := o.machines[h.ID()]
 		if m == nil {
-			m = &machine{handle: h, silent: errors.New("it was not asked yet")}
-			m.info.State = driver.StateUnknown
+			m = newMachine(h, began)
 		}
 		listed[h.ID()] = m
 		current = append(current, m)
 	}
+	gone := false
 	for id, m := range o.machines {
-		if listed[id] == nil && m.stop != nil {
-			m.stop()
+		switch {
+		case listed[id] != nil:
+		case m.born > began:
+			listed[id] = m
+		default:
+			o.leave(m)
+			gone = true
+		}
+	}
+	for id, at := range o.deleted {
+		if at < began {
+			delete(o.deleted, id)
 		}
 	}
 	o.machines = listed
@@ -142,90 +204,55 @@ func (o *Observer) adopt(handles []driver.Machine) []*machine {
 			o.follow(m)
 		}
 	}
+	if gone && o.wake != nil {
+		o.wake()
+	}
 	return current
 }
 
-// ask brings one machine's part of the mirror up to date.
-func (o *Observer) ask(ctx context.Context, m *machine) {
-	ctx, cancel := context.WithTimeoutCause(ctx, observeTimeout, errNoAnswer)
-	defer cancel()
-	info, err := m.handle.Info(ctx)
-	if err != nil {
-		o.hear(m, nil, nil, err)
-		return
-	}
-	if info.State == driver.StateStopped {
-		o.hear(m, &info, nil, nil)
-		return
-	}
-	pod, err := agentpb.NewAgentClient(m.handle.Agent()).Describe(ctx, &agentpb.DescribeRequest{})
-	if err == nil {
-		err = checkState(pod)
-	}
-	o.hear(m, &info, pod, err)
-}
-
-var errNoAnswer = fmt.Errorf("no answer within %s", observeTimeout)
-
-// hear notes what a machine said: info and pod where they are given, and silent as
-// the reason why the agent was not heard (nil: it was, or the machine is stopped).
-func (o *Observer) hear(m *machine, info *driver.Info, pod *agentpb.PodState, silent error) {
+// find returns the machines of a pod, sorted by id: those made for it or, when there is
+// none, those that nothing is known of but that they say so.
+func (o *Observer) find(ref schema.Ref) []*machine {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if info != nil {
-		m.info = *info
-		if info.State == driver.StateStopped {
-			m.pod = nil
+	var recorded, claimed []*machine
+	for id, m := range o.machines {
+		switch {
+		case m.made != nil && m.made.Ref == ref:
+			recorded = append(recorded, m)
+		case m.made != nil:
+		case ref == m.own():
+			return []*machine{o.machines[id]}
+		default:
+			if r, ok := m.claimed(); ok && r == ref {
+				claimed = append(claimed, m)
+			}
 		}
 	}
-	m.silent = silent
-	if pod != nil {
-		m.accept(pod)
+	if recorded == nil {
+		recorded = claimed
 	}
-	if o.wake != nil {
-		o.wake()
-	}
+	slices.SortFunc(recorded, func(a, b *machine) int { return strings.Compare(a.handle.ID(), b.handle.ID()) })
+	return recorded
 }
 
-// accept takes a newer word of the agent; an older one of the same boot is dropped,
-// as answers may overtake each other.
-func (m *machine) accept(pod *agentpb.PodState) {
-	if m.pod != nil && m.pod.GetBootId() == pod.GetBootId() && m.pod.GetRevision() > pod.GetRevision() {
-		return
+// one returns the machine of a pod. driver.ErrNotFound: there is none.
+func (o *Observer) one(ref schema.Ref) (*machine, error) {
+	switch all := o.find(ref); len(all) {
+	case 0:
+		return nil, driver.ErrNotFound
+	case 1:
+		return all[0], nil
+	default:
+		return nil, fmt.Errorf("%d machines claim to be this pod; delete it to end them all", len(all))
 	}
-	m.pod = pod
-}
-
-// find returns the machine of a pod, nil when there is none.
-func (o *Observer) find(ref schema.Ref) *machine {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	for _, m := range o.machines {
-		if r, ok := m.ref(); ok && r == ref {
-			return m
-		}
-	}
-	return nil
 }
 
 // Agent returns the guest agent of a pod. driver.ErrNotFound: there is no such pod.
 func (o *Observer) Agent(ref schema.Ref) (agentpb.AgentClient, error) {
-	m := o.find(ref)
-	if m == nil {
-		return nil, fmt.Errorf("pod %s: %w", ref, driver.ErrNotFound)
+	m, err := o.one(ref)
+	if err != nil {
+		return nil, fmt.Errorf("pod %s: %w", ref, err)
 	}
 	return agentpb.NewAgentClient(m.handle.Agent()), nil
-}
-
-// TemplatesInUse returns the disk ids of the image templates that machines may have attached.
-func (o *Observer) TemplatesInUse() map[string]bool {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	used := make(map[string]bool)
-	for _, m := range o.machines {
-		for _, c := range m.pod.GetContainers() {
-			used[c.GetRootfsDisk()] = true
-		}
-	}
-	return used
 }

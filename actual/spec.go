@@ -14,7 +14,7 @@ import (
 	"github.com/firkin-dev/firkin-reconcile/schema"
 )
 
-// ErrNoCommand: neither the manifest nor the image says what to run.
+// ErrNoCommand means that neither the manifest nor the image says what to run.
 var ErrNoCommand = errors.New("no command: the image has no ENTRYPOINT or CMD and the manifest gives none")
 
 // containerSpec merges a container with its image's config, as Kubernetes does:

@@ -1,10 +1,14 @@
 package actual
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
+	"strings"
 	"time"
+	"unicode"
 
 	"google.golang.org/protobuf/types/known/timestamppb"
 
@@ -13,62 +17,90 @@ import (
 	"github.com/firkin-dev/firkin-reconcile/schema"
 )
 
-// annotationPod keeps the pod a machine was made for, as JSON, with the machine.
-const annotationPod = "pod"
-
-// record is what the machine was made for; nil when that is lost.
-func (m *machine) record() *schema.Pod {
-	return decode[schema.Pod]([]byte(m.info.Spec.Annotations[annotationPod]))
-}
-
-// ref names the machine's pod: by the host's record or, where that is lost, by what
-// the guest says it is.
-func (m *machine) ref() (schema.Ref, bool) {
-	if pod := m.record(); pod != nil {
-		return pod.Ref, true
-	}
-	if id := m.pod.GetPod(); id != nil {
-		return schema.Ref{Namespace: id.GetNamespace(), Name: id.GetName()}, true
-	}
-	return schema.Ref{}, false
-}
-
 // statuses returns the mirror as pods, sorted by Ref. The caller holds o.mu.
 func (o *Observer) statuses() []schema.PodStatus {
-	byRef := make(map[schema.Ref]schema.PodStatus, len(o.machines))
+	byRef := make(map[schema.Ref]*schema.PodStatus, len(o.machines))
+	var unnamed []*machine
 	for _, m := range o.machines {
-		ref, ok := m.ref()
-		if !ok {
-			// A machine nobody can name is left alone; it shows under its id.
-			ref = schema.Ref{Name: m.handle.ID()}
-		}
-		if other, double := byRef[ref]; double {
-			// Which of the two is right cannot be told here, so neither is touched.
-			other.Machine = schema.MachineUnknown
-			other.Message = fmt.Sprintf("two machines claim to be this pod: %s and %s; remove one", other.UID, m.handle.ID())
-			byRef[ref] = other
+		if m.made == nil {
+			unnamed = append(unnamed, m)
 			continue
 		}
-		byRef[ref] = m.status(ref)
+		put(byRef, m.status(m.made.Ref))
 	}
+	o.putUnnamed(byRef, unnamed)
 	for ref, failed := range o.failures.all() {
-		status, ok := byRef[ref]
-		if !ok {
-			status = schema.PodStatus{Ref: ref, Source: failed.Source, Machine: schema.MachineAbsent, Spec: failed.Spec}
+		status := schema.PodStatus{Ref: ref, Source: failed.Source, Machine: schema.MachineAbsent, Spec: failed.Spec}
+		if seen := byRef[ref]; seen != nil {
+			status = *seen
 		}
-		status.Failures = failed.Failures
-		byRef[ref] = status
+		status.Failures = standing(failed.Failures, &status)
+		byRef[ref] = &status
 	}
 	list := make([]schema.PodStatus, 0, len(byRef))
-	for _, status := range byRef {
-		list = append(list, status)
+	for _, s := range slices.SortedFunc(maps.Values(byRef), func(a, b *schema.PodStatus) int { return a.Ref.Compare(b.Ref) }) {
+		list = append(list, *s)
 	}
-	slices.SortFunc(list, func(a, b schema.PodStatus) int { return a.Ref.Compare(b.Ref) })
 	return list
 }
 
-// status is the machine as a pod.
-func (m *machine) status(ref schema.Ref) schema.PodStatus {
+// putUnnamed adds machines whose record is lost: under the name the guest says, unless
+// another machine was made for that pod. One that nobody can name is left alone; it
+// shows under its id.
+func (o *Observer) putUnnamed(byRef map[schema.Ref]*schema.PodStatus, unnamed []*machine) {
+	claims := make(map[*machine]schema.Ref)
+	for _, m := range unnamed {
+		if ref, ok := m.claimed(); ok && byRef[ref] == nil {
+			claims[m] = ref
+		}
+	}
+	for _, m := range unnamed {
+		if ref, ok := claims[m]; ok {
+			put(byRef, m.status(ref))
+			continue
+		}
+		s := *m.status(m.own())
+		s.Machine = schema.MachineUnknown
+		s.Message = cmp.Or(s.Message, "what it was made for is not known")
+		put(byRef, &s)
+	}
+}
+
+// put adds a pod. Of two machines that claim to be one pod, which is right cannot be told
+// here, so neither is touched.
+func put(byRef map[schema.Ref]*schema.PodStatus, s *schema.PodStatus) {
+	if other := byRef[s.Ref]; other != nil {
+		first, second := s, other
+		if first.UID > second.UID {
+			first, second = second, first
+		}
+		both := *first
+		both.Machine = schema.MachineUnknown
+		both.Message = fmt.Sprintf("two machines claim to be this pod: %s and %s; delete the pod to end both", first.UID, second.UID)
+		s = &both
+	}
+	byRef[s.Ref] = s
+}
+
+// standing leaves out what is remembered for the sake of back-off only: failures to get
+// a machine that runs now.
+func standing(all []schema.Failure, status *schema.PodStatus) []schema.Failure {
+	if status.Machine != schema.MachineRunning || !status.Configured {
+		return all
+	}
+	return slices.DeleteFunc(slices.Clone(all), ofBoot)
+}
+
+// status is the machine as a pod, not to be changed. The caller holds Observer.mu.
+func (m *machine) status(ref schema.Ref) *schema.PodStatus {
+	if m.view == nil || m.view.Ref != ref {
+		s := m.look(ref)
+		m.view = &s
+	}
+	return m.view
+}
+
+func (m *machine) look(ref schema.Ref) schema.PodStatus {
 	s := schema.PodStatus{
 		Ref:         ref,
 		UID:         m.handle.ID(),
@@ -80,8 +112,8 @@ func (m *machine) status(ref schema.Ref) schema.PodStatus {
 		StartedAt:   m.info.StartedAt,
 		LogDir:      m.info.LogDir,
 	}
-	if spec := m.record(); spec != nil {
-		s.Spec, s.Source, s.VMDigest = spec, spec.Source, spec.VMDigest()
+	if m.made != nil {
+		s.Spec, s.Source, s.VMDigest = m.made, m.made.Source, m.made.VMDigest()
 	}
 	s.Store.HostBytes = m.info.StoreHostBytes
 	s.Store.TrimmedAt = m.trimmedAt
@@ -89,7 +121,7 @@ func (m *machine) status(ref schema.Ref) schema.PodStatus {
 	case m.info.State == driver.StateStopped:
 		s.Machine = schema.MachineDead
 	case m.silent != nil:
-		s.Message = m.silent.Error()
+		s.Message = clean(m.silent.Error())
 	case m.pod != nil:
 		s.Machine = schema.MachineRunning
 	}
@@ -101,18 +133,18 @@ func (m *machine) status(ref schema.Ref) schema.PodStatus {
 
 // describe adds what the guest says. Nothing of it decides which pod this is.
 func (m *machine) describe(s *schema.PodStatus) {
-	s.AgentVersion = m.pod.GetAgentVersion()
-	s.BootID = m.pod.GetBootId()
+	s.AgentVersion = clean(m.pod.GetAgentVersion())
+	s.BootID = clean(m.pod.GetBootId())
 	if id := m.pod.GetPod(); id != nil {
 		s.Configured = true
 		if spec := decode[schema.Pod](id.GetManifest()); spec != nil && spec.Ref == s.Ref {
 			s.Spec = spec
 		}
 		if s.Source == "" {
-			s.Source = id.GetSource()
+			s.Source = clean(id.GetSource())
 		}
 		if s.VMDigest == "" {
-			s.VMDigest = id.GetVmDigest()
+			s.VMDigest = clean(id.GetVmDigest())
 		}
 	}
 	for _, c := range m.pod.GetContainers() {
@@ -122,9 +154,9 @@ func (m *machine) describe(s *schema.PodStatus) {
 		s.EmptyDirs = append(s.EmptyDirs, emptyDirStatus(e))
 	}
 	if store := m.pod.GetStore(); store != nil {
-		s.Store.SizeBytes = store.GetSizeBytes()
-		s.Store.UsedBytes = store.GetUsedBytes()
-		s.Store.Templates = int(store.GetTemplates())
+		s.Store.SizeBytes = max(store.GetSizeBytes(), 0)
+		s.Store.UsedBytes = max(store.GetUsedBytes(), 0)
+		s.Store.Templates = int(max(store.GetTemplates(), 0))
 	}
 }
 
@@ -132,28 +164,28 @@ func containerStatus(c *agentpb.ContainerState) schema.ContainerStatus {
 	s := schema.ContainerStatus{
 		Name:         c.GetName(),
 		Init:         c.GetInit(),
-		Digest:       c.GetDigest(),
+		Digest:       clean(c.GetDigest()),
 		Spec:         decode[schema.Container](c.GetManifest()),
 		State:        containerState(c.GetState()),
-		ID:           c.GetId(),
-		Image:        c.GetImage(),
-		ImageID:      c.GetImageId(),
-		PID:          int(c.GetPid()),
+		ID:           clean(c.GetId()),
+		Image:        clean(c.GetImage()),
+		ImageID:      clean(c.GetImageId()),
+		PID:          int(max(c.GetPid(), 0)),
 		StartedAt:    timeOf(c.GetStartedAt()),
 		FinishedAt:   timeOf(c.GetFinishedAt()),
 		ExitCode:     int(c.GetExitCode()),
-		Reason:       c.GetReason(),
-		Message:      c.GetMessage(),
+		Reason:       clean(c.GetReason()),
+		Message:      clean(c.GetMessage()),
 		RestartCount: int(c.GetRestartCount()),
 	}
 	for _, r := range c.GetRuns() {
 		s.Runs = append(s.Runs, schema.Run{
-			Digest:     r.GetDigest(),
-			ID:         r.GetId(),
+			Digest:     clean(r.GetDigest()),
+			ID:         clean(r.GetId()),
 			StartedAt:  timeOf(r.GetStartedAt()),
 			FinishedAt: timeOf(r.GetFinishedAt()),
 			ExitCode:   int(r.GetExitCode()),
-			Reason:     r.GetReason(),
+			Reason:     clean(r.GetReason()),
 		})
 	}
 	return s
@@ -175,9 +207,9 @@ func containerState(s agentpb.ContainerState_State) schema.ContainerState {
 func emptyDirStatus(e *agentpb.EmptyDirState) schema.EmptyDirStatus {
 	s := schema.EmptyDirStatus{
 		Name:           e.GetName(),
-		Digest:         e.GetDigest(),
-		SizeLimitBytes: e.GetSizeLimitBytes(),
-		UsedBytes:      e.GetUsedBytes(),
+		Digest:         clean(e.GetDigest()),
+		SizeLimitBytes: max(e.GetSizeLimitBytes(), 0),
+		UsedBytes:      max(e.GetUsedBytes(), 0),
 	}
 	if e.GetMemory() {
 		s.Medium = schema.MediumMemory
@@ -214,26 +246,61 @@ const (
 )
 
 // checkState refuses a report that no honest agent sends, before any of it is kept.
-func checkState(pod *agentpb.PodState) error {
+// made is the pod the machine was made for, nil when that is lost.
+func checkState(pod *agentpb.PodState, made *schema.Pod) error {
+	if id := pod.GetPod(); id != nil && made != nil {
+		if says := (schema.Ref{Namespace: id.GetNamespace(), Name: id.GetName()}); says != made.Ref {
+			return fmt.Errorf("the agent says that it is pod %q, and its machine was made for pod %s", says, made.Ref)
+		}
+	}
 	if n := len(pod.GetContainers()); n > maxContainers {
 		return fmt.Errorf("the agent reports %d containers, more than %d", n, maxContainers)
 	}
 	if n := len(pod.GetEmptyDirs()); n > maxEmptyDirs {
 		return fmt.Errorf("the agent reports %d emptyDirs, more than %d", n, maxEmptyDirs)
 	}
-	names := make(map[string]bool, len(pod.GetContainers()))
+	var containers, emptyDirs []string
 	for _, c := range pod.GetContainers() {
-		name := c.GetName()
-		if len(name) > maxNameBytes || name == "" {
-			return fmt.Errorf("the agent reports a container with a name of %d bytes", len(name))
+		if n := len(c.GetRuns()); n > schema.MaxRuns {
+			return fmt.Errorf("the agent reports %d runs of a container, more than %d", n, schema.MaxRuns)
 		}
-		if names[name] {
-			return fmt.Errorf("the agent reports container %q twice", name)
+		containers = append(containers, c.GetName())
+	}
+	for _, e := range pod.GetEmptyDirs() {
+		emptyDirs = append(emptyDirs, e.GetName())
+	}
+	if err := checkNames("container", containers); err != nil {
+		return err
+	}
+	return checkNames("emptyDir", emptyDirs)
+}
+
+func checkNames(kind string, names []string) error {
+	seen := make(map[string]bool, len(names))
+	for _, name := range names {
+		if !validRef(schema.Ref{Namespace: name, Name: name}) {
+			return fmt.Errorf("the agent reports the name %.64q of %s, which is none", name, kind)
 		}
-		names[name] = true
-		if len(c.GetRuns()) > schema.MaxRuns {
-			return fmt.Errorf("the agent reports %d runs of container %q, more than %d", len(c.GetRuns()), name, schema.MaxRuns)
+		if seen[name] {
+			return fmt.Errorf("the agent reports %s %q twice", kind, name)
 		}
+		seen[name] = true
 	}
 	return nil
+}
+
+// maxText bounds a text of the guest's that is shown to people.
+const maxText = 1 << 10
+
+// clean makes a guest's text safe to show on a terminal.
+func clean(s string) string {
+	if len(s) > maxText {
+		s = s[:maxText] + "..."
+	}
+	return strings.Map(func(r rune) rune {
+		if r == '\n' || unicode.IsPrint(r) {
+			return r
+		}
+		return unicode.ReplacementChar
+	}, s)
 }

@@ -31,40 +31,50 @@ func Default() (string, error) {
 }
 
 // Open makes the directory (0700) where it is missing. It refuses one that others
-// could write to, since whoever writes there decides what runs.
+// could write to, since whoever writes there decides what runs. A symbolic link is
+// followed once, here: what it points to later makes no difference.
 func Open(root string) (*Dir, error) {
-	root, err := filepath.Abs(root)
+	if root == "" {
+		return nil, errors.New("open state directory: no path given")
+	}
+	path, err := filepath.Abs(root)
 	if err != nil {
 		return nil, fmt.Errorf("open state directory %s: %w", root, err)
 	}
-	if err := os.MkdirAll(root, 0o700); err != nil {
+	if err := os.MkdirAll(path, 0o700); err != nil {
 		return nil, fmt.Errorf("make state directory: %w", err)
 	}
-	if err := checkOwn(root); err != nil {
+	if path, err = filepath.EvalSymlinks(path); err != nil {
+		return nil, fmt.Errorf("open state directory: %w", err)
+	}
+	if err := checkOwn(path); err != nil {
 		return nil, err
 	}
-	d := &Dir{root: root}
+	d := &Dir{root: path}
 	for _, sub := range []string{d.Machines(), d.Images(), d.Failures(), d.Cache()} {
 		if err := os.Mkdir(sub, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
 			return nil, fmt.Errorf("make state directory: %w", err)
+		}
+		if err := checkOwn(sub); err != nil {
+			return nil, err
 		}
 	}
 	return d, nil
 }
 
-func checkOwn(root string) error {
-	info, err := os.Lstat(root)
+func checkOwn(dir string) error {
+	info, err := os.Stat(dir)
 	if err != nil {
 		return fmt.Errorf("open state directory: %w", err)
 	}
 	if !info.IsDir() {
-		return fmt.Errorf("open state directory %s: not a directory", root)
+		return fmt.Errorf("open state directory %s: not a directory", dir)
 	}
 	if st, ok := info.Sys().(*syscall.Stat_t); ok && int(st.Uid) != os.Geteuid() {
-		return fmt.Errorf("open state directory %s: it belongs to uid %d, we are uid %d", root, st.Uid, os.Geteuid())
+		return fmt.Errorf("open state directory %s: it belongs to uid %d, we are uid %d", dir, st.Uid, os.Geteuid())
 	}
 	if info.Mode().Perm()&0o022 != 0 {
-		return fmt.Errorf("open state directory %s: others may write to it (mode %04o): chmod go-w it", root, info.Mode().Perm())
+		return fmt.Errorf("open state directory %s: others may write to it (mode %04o): chmod go-w it", dir, info.Mode().Perm())
 	}
 	return nil
 }

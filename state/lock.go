@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 	"syscall"
+	"unicode"
 )
 
 // OwnedError says who else owns the state directory.
@@ -20,6 +21,9 @@ type OwnedError struct {
 func (e *OwnedError) Error() string {
 	return fmt.Sprintf("state directory %s is owned by %s", e.Root, e.Owner)
 }
+
+// maxOwner bounds what is read of an owner's words.
+const maxOwner = 512
 
 // Lock is the ownership of a state directory; the kernel gives it back when the
 // process ends, however it ends.
@@ -41,17 +45,28 @@ func (d *Dir) Lock(owner string) (*Lock, error) {
 	}
 	// Who owns it is a courtesy to the next one; the flock alone decides.
 	if err := file.Truncate(0); err == nil {
-		_, _ = file.WriteAt(fmt.Appendf(nil, "pid %d: %s\n", os.Getpid(), owner), 0)
+		_, _ = file.WriteAt(fmt.Appendf(nil, "pid %d: %s\n", os.Getpid(), printable(owner)), 0)
 	}
 	return &Lock{file: file}, nil
 }
 
 func readOwner(file *os.File) string {
-	b, err := io.ReadAll(io.LimitReader(file, 4096))
-	if owner := strings.TrimSpace(string(b)); err == nil && owner != "" {
+	b, err := io.ReadAll(io.LimitReader(file, maxOwner))
+	if owner := printable(string(b)); err == nil && owner != "" {
 		return owner
 	}
 	return "another process"
+}
+
+// printable makes a text that anyone may have written fit for one line of a terminal.
+func printable(s string) string {
+	s = strings.Map(func(r rune) rune {
+		if unicode.IsPrint(r) {
+			return r
+		}
+		return ' '
+	}, strings.ToValidUTF8(s, "?"))
+	return strings.Join(strings.Fields(s), " ")
 }
 
 // Unlock gives ownership back.

@@ -61,7 +61,7 @@ func (a *app) delete(ctx context.Context, names []string, opt deleteOptions) err
 	if err != nil {
 		return err
 	}
-	s, err := a.open(ctx, dir, false)
+	s, err := a.open(ctx, dir, remover)
 	if err != nil {
 		return errors.Join(err, lock.Unlock())
 	}

@@ -36,7 +36,7 @@ func (a *app) own(ctx context.Context, command string) (*stack, error) {
 	if err != nil {
 		return nil, err
 	}
-	s, err := a.open(ctx, dir, true)
+	s, err := a.open(ctx, dir, owner)
 	if err != nil {
 		_ = lock.Unlock() // the cause is what matters
 		return nil, err
@@ -51,7 +51,7 @@ func (a *app) look(ctx context.Context) (*stack, error) {
 	if err != nil {
 		return nil, err
 	}
-	s, err := a.open(ctx, dir, false)
+	s, err := a.open(ctx, dir, onlooker)
 	if err != nil {
 		return nil, err
 	}
@@ -62,9 +62,21 @@ func (a *app) look(ctx context.Context) (*stack, error) {
 	return s, nil
 }
 
-func (a *app) open(ctx context.Context, dir *state.Dir, boots bool) (*stack, error) {
+// part is what a command plays beside others on one state directory.
+type part int
+
+const (
+	// onlooker sees what runs and keeps nothing.
+	onlooker part = iota
+	// remover owns the state directory and boots nothing.
+	remover
+	// owner owns the state directory.
+	owner
+)
+
+func (a *app) open(ctx context.Context, dir *state.Dir, as part) (*stack, error) {
 	var guest driver.Guest
-	if boots {
+	if as == owner {
 		var err error
 		if guest, err = a.findGuest(); err != nil {
 			return nil, err
@@ -83,7 +95,9 @@ func (a *app) open(ctx context.Context, dir *state.Dir, boots bool) (*stack, err
 		dir:     dir,
 		driver:  d,
 		journal: journal.NewWriter(dir.Root()),
-		actual:  actual.New(d, images, actual.Options{Guest: guest, FailureDir: dir.Failures(), Log: a.log.WithName("actual")}),
+		actual: actual.New(d, images, actual.Options{
+			Guest: guest, FailureDir: dir.Failures(), LookOnly: as == onlooker, Log: a.log.WithName("actual"),
+		}),
 	}, nil
 }
 

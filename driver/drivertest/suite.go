@@ -5,6 +5,8 @@ package drivertest
 import (
 	"context"
 	"errors"
+	"fmt"
+	"math/rand/v2"
 	"slices"
 	"testing"
 	"time"
@@ -31,8 +33,10 @@ type Harness struct {
 	// Kill ends a machine's processes without asking them.
 	Kill func(t *testing.T, m driver.Machine)
 	// Census lists everything of the machines that exists outside of the driver's memory:
-	// files, processes, sockets.
-	Census func(t *testing.T) []string
+	// files, processes, sockets. The ids of the suite's machines begin with prefix.
+	Census func(t *testing.T, prefix string) []string
+
+	prefix string // of machine ids, another one in each run
 }
 
 // Bounds on how long the suite waits; under software emulation a boot takes seconds.
@@ -45,7 +49,9 @@ const (
 // Run runs the suite. Cases share machines where they can: booting one is slow.
 func Run(t *testing.T, harness func(t *testing.T) Harness) {
 	h := harness(t)
-	before := h.Census(t)
+	// Suites may run side by side on one host.
+	h.prefix = fmt.Sprintf("5eed%04x-%04x-4000-8000-", rand.N(1<<16), rand.N(1<<16))
+	before := h.Census(t, h.prefix)
 	t.Run("Create", func(t *testing.T) {
 		m := h.create(t, 1)
 		t.Run("InfoTellsWhatWasAskedFor", func(t *testing.T) { h.info(t, m) })
@@ -62,12 +68,12 @@ func Run(t *testing.T, harness func(t *testing.T) Harness) {
 	t.Run("MachinesAreIndependent", func(t *testing.T) { h.independent(t, before) })
 }
 
-// id returns the n-th machine id of the suite.
-func id(n int) string { return "5eed0000-0000-4000-8000-00000000000" + string(rune('0'+n)) }
+// id returns the n-th machine id of the run.
+func (h *Harness) id(n int) string { return fmt.Sprintf("%s%012d", h.prefix, n) }
 
 func (h *Harness) spec(n int) driver.Spec {
 	return driver.Spec{
-		ID: id(n), Name: "default/conformance", CPUs: 1, MemoryBytes: 256 << 20, StoreBytes: 512 << 20,
+		ID: h.id(n), Name: "default/conformance", CPUs: 1, MemoryBytes: 256 << 20, StoreBytes: 512 << 20,
 		Guest: h.Guest, Annotations: map[string]string{"note": "kept"},
 	}
 }
@@ -137,7 +143,7 @@ func (h *Harness) twice(t *testing.T) {
 	if _, err := h.Driver.Create(call(t), h.spec(1)); err == nil {
 		t.Error("no error")
 	}
-	if got := ids(t, h.Driver); !slices.Equal(got, []string{id(1)}) {
+	if got := ids(t, h.Driver); !slices.Equal(got, []string{h.id(1)}) {
 		t.Errorf("machines %q: the one that exists was harmed", got)
 	}
 }
@@ -202,7 +208,7 @@ func (h *Harness) killAndStart(t *testing.T, m driver.Machine) {
 	if status.Code(err) != codes.Unavailable {
 		t.Errorf("agent of a dead machine: %v, want Unavailable", err)
 	}
-	if got := ids(t, h.Driver); !slices.Equal(got, []string{id(1)}) {
+	if got := ids(t, h.Driver); !slices.Equal(got, []string{h.id(1)}) {
 		t.Errorf("machines %q: a dead one is still listed", got)
 	}
 	for range 2 { // a running machine is left alone
@@ -269,7 +275,7 @@ func (h *Harness) nothingLeft(t *testing.T, before []string) {
 	if got := ids(t, h.Driver); len(got) != 0 {
 		t.Errorf("machines %q are left", got)
 	}
-	if after := h.Census(t); !slices.Equal(after, before) {
+	if after := h.Census(t, h.prefix); !slices.Equal(after, before) {
 		t.Errorf("left: %q, before: %q", after, before)
 	}
 }
@@ -316,7 +322,7 @@ func (h *Harness) independent(t *testing.T, before []string) {
 	if a == nil || b == nil {
 		t.FailNow()
 	}
-	if got := ids(t, h.Driver); !slices.Equal(got, []string{id(4), id(5)}) {
+	if got := ids(t, h.Driver); !slices.Equal(got, []string{h.id(4), h.id(5)}) {
 		t.Errorf("machines %q", got)
 	}
 	h.Kill(t, a)

@@ -25,10 +25,8 @@ type inherited struct {
 // so that those of boot time and those of run time take one path.
 func arguments(spec driver.Spec, facts Facts, fds inherited) []string {
 	accel := facts.Accelerator
-	cpu := "host"
 	if accel == TCG {
 		accel = fmt.Sprintf("tcg,tb-size=%d", tbCacheMiB)
-		cpu = "max"
 	}
 	return []string{
 		"-name", "firkin-" + spec.ID,
@@ -36,9 +34,9 @@ func arguments(spec driver.Spec, facts Facts, fds inherited) []string {
 		"-nodefaults", "-no-user-config", "-no-reboot",
 		"-display", "none",
 		"-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny",
-		"-machine", "microvm,x-option-roms=off,isa-serial=on,acpi=on",
+		"-machine", machineType(facts.Arch),
 		"-accel", accel,
-		"-cpu", cpu,
+		"-cpu", cpuModel(facts),
 		"-smp", strconv.Itoa(spec.CPUs),
 		"-m", fmt.Sprintf("%dM", spec.MemoryBytes>>20),
 		"-kernel", fdPath(fds.kernel),
@@ -55,17 +53,53 @@ func arguments(spec driver.Spec, facts Facts, fds inherited) []string {
 	}
 }
 
+// machineType is the leanest machine of an architecture that has virtio-mmio slots.
+func machineType(arch string) string {
+	if arch == archARM64 {
+		return "virt,gic-version=max"
+	}
+	return "microvm,x-option-roms=off,isa-serial=on,acpi=on"
+}
+
+// cpuModel is the host's under KVM; emulated ones have all that QEMU can do, except that
+// ARM's pointer authentication uses QEMU's cheap algorithm instead of the standard's.
+func cpuModel(facts Facts) string {
+	switch {
+	case facts.Accelerator == KVM:
+		return "host"
+	case facts.Arch == archARM64:
+		return "max,pauth-impdef=on"
+	default:
+		return "max"
+	}
+}
+
+// consoleDevice is the guest kernel's name of the first serial port.
+func consoleDevice(arch string) string {
+	if arch == archARM64 {
+		return "ttyAMA0"
+	}
+	return "ttyS0"
+}
+
 // fdPath names an inherited descriptor for those of QEMU's options that take a path only.
 func fdPath(fd int) string { return fmt.Sprintf("/proc/self/fd/%d", fd) }
 
 // commandLine is the guest kernel's. There is no secret in it: containers can read it.
 func commandLine(facts Facts) string {
-	words := []string{"console=ttyS0", "quiet", "panic=-1", "cryptomgr.notests", "random.trust_cpu=on", "noreplace-smp"}
+	words := []string{"console=" + consoleDevice(facts.Arch), "quiet", "panic=-1", "cryptomgr.notests", "random.trust_cpu=on"}
+	if facts.Arch == archAMD64 {
+		words = append(words, "noreplace-smp")
+	}
+	if facts.Accelerator == TCG && facts.TSCKHz > 0 {
+		// The emulated machine has no reference clock to measure the TSC by; without being
+		// told, the kernel hangs at boot now and then.
+		words = append(words, "tsc_early_khz="+strconv.Itoa(facts.TSCKHz))
+	}
 	if facts.Accelerator == TCG {
-		// Emulated machines have no reference clock to measure the TSC by; without being
-		// told, the kernel hangs at boot now and then. Mitigations of CPU flaws guard
-		// nothing under emulation, and clearing memory costs a tenth of the boot.
-		words = append(words, "tsc_early_khz="+strconv.Itoa(facts.TSCKHz), "mitigations=off", "init_on_alloc=0")
+		// Mitigations of CPU flaws guard nothing under emulation, and clearing memory
+		// costs a tenth of the boot.
+		words = append(words, "mitigations=off", "init_on_alloc=0")
 	}
 	return strings.Join(words, " ")
 }

@@ -16,10 +16,15 @@ var update = flag.Bool("update", false, "write the golden command lines")
 
 func TestArgumentsGolden(t *testing.T) {
 	spec := driver.Spec{ID: testID, Name: "default/web", CPUs: 2, MemoryBytes: 256 << 20}
-	for _, accel := range []string{KVM, TCG} {
-		args := arguments(spec, Facts{Accelerator: accel, TSCKHz: 2100000}, inherited{qmp: 3, link: 4, kernel: 5, initrd: 6})
+	for name, facts := range map[string]Facts{
+		"kvm":       {Arch: "amd64", Accelerator: KVM},
+		"tcg":       {Arch: "amd64", Accelerator: TCG, TSCKHz: 2100000},
+		"kvm-arm64": {Arch: "arm64", Accelerator: KVM},
+		"tcg-arm64": {Arch: "arm64", Accelerator: TCG},
+	} {
+		args := arguments(spec, facts, inherited{qmp: 3, link: 4, kernel: 5, initrd: 6})
 		got := strings.Join(args, "\n") + "\n"
-		file := filepath.Join("testdata", accel+".golden")
+		file := filepath.Join("testdata", name+".golden")
 		if *update {
 			if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
 				t.Fatal(err)
@@ -30,7 +35,7 @@ func TestArgumentsGolden(t *testing.T) {
 			t.Fatal(err)
 		}
 		if diff := cmp.Diff(string(want), got); diff != "" {
-			t.Errorf("%s (-want +got):\n%s", accel, diff)
+			t.Errorf("%s (-want +got):\n%s", name, diff)
 		}
 	}
 }

@@ -1,9 +1,11 @@
 package qemu
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"os/exec"
+	"runtime"
 
 	"github.com/firkin-dev/firkin-reconcile/driver"
 )
@@ -13,7 +15,7 @@ import (
 func Doctor(ctx context.Context, opt Options, kernel string) []driver.Check {
 	facts, err := Probe(ctx, opt, kernel)
 	if err != nil {
-		return []driver.Check{{Name: "qemu", Fatal: true, Detail: err.Error(), Remedy: "apt-get install qemu-system-x86 util-linux"}}
+		return []driver.Check{{Name: "qemu", Fatal: true, Detail: err.Error(), Remedy: "apt-get install " + debianPackage(cmp.Or(opt.Arch, runtime.GOARCH)) + " util-linux"}}
 	}
 	checks := []driver.Check{
 		{Name: "qemu", OK: true, Fatal: true, Detail: fmt.Sprintf("%s, version %s", facts.Binary, facts.Version)},

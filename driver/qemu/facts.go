@@ -1,6 +1,7 @@
 package qemu
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -18,21 +19,24 @@ import (
 // Facts are what was found out about the host; they hold until its next boot.
 type Facts struct {
 	// Key tells when they were found: boot, QEMU, its version.
-	Key     string `json:"key"`
+	Key string `json:"key"`
+	// Arch is the guests' architecture, as Go names it.
+	Arch    string `json:"arch"`
 	Binary  string `json:"binary"`
 	Version string `json:"version"`
 	Setpriv string `json:"setpriv"`
 	// Accelerator is KVM where a probe ran something, else TCG; Why says what was seen.
 	Accelerator string `json:"accelerator"`
 	Why         string `json:"why"`
-	// TSCKHz is the rate of the host's time stamp counter.
+	// TSCKHz is the rate of the host's time stamp counter; 0 where the guest needs none.
 	TSCKHz int `json:"tscKHz"`
 }
 
 // Probe finds out what the host can do, or remembers it. kernel is the guest's, to be
 // booted by way of trial; "" leaves out whether KVM works.
 func Probe(ctx context.Context, opt Options, kernel string) (Facts, error) {
-	binary, err := opt.binary(runtime.GOARCH)
+	arch := cmp.Or(opt.Arch, runtime.GOARCH)
+	binary, err := opt.binary(arch)
 	if err != nil {
 		return Facts{}, err
 	}
@@ -47,18 +51,22 @@ func Probe(ctx context.Context, opt Options, kernel string) (Facts, error) {
 	if f, ok := remembered(opt.CacheDir, key); ok {
 		return f, nil
 	}
-	f := Facts{Key: key, Binary: binary, Setpriv: setpriv}
+	f := Facts{Key: key, Arch: arch, Binary: binary, Setpriv: setpriv}
 	if f.Version, err = version(ctx, binary); err != nil {
 		return Facts{}, err
 	}
-	if f.TSCKHz, err = tscKHz(); err != nil {
-		return Facts{}, err
+	if arch == archAMD64 && runtime.GOARCH == archAMD64 {
+		if f.TSCKHz, err = tscKHz(); err != nil {
+			return Facts{}, err
+		}
 	}
 	if kernel == "" {
 		f.Accelerator, f.Why = TCG, "there is no guest bundle to try KVM with"
 		return f, nil
 	}
-	f.Accelerator, f.Why = chooseAccelerator(ctx, f, kernel)
+	if f.Accelerator, f.Why, err = chooseAccelerator(ctx, f, kernel); err != nil {
+		return Facts{}, err
+	}
 	if err := remember(opt.CacheDir, f); err != nil {
 		opt.Log.Info("what this host can do is found out again next time", "cause", err.Error())
 	}

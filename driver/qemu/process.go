@@ -15,6 +15,7 @@ import (
 	"syscall"
 
 	"github.com/firkin-dev/firkin-reconcile/driver"
+	"github.com/firkin-dev/firkin-reconcile/driver/unixsock"
 )
 
 // process is a started QEMU.
@@ -133,18 +134,12 @@ func socketPair() (*net.UnixConn, *os.File, error) {
 // listen makes the link's socket, which only we may connect to: it lies in the machine's
 // own directory.
 func listen(path string) (*os.File, error) {
-	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return nil, fmt.Errorf("make the link's socket: %w", err)
-	}
-	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
+	l, err := unixsock.Listen(path)
 	if err != nil {
 		return nil, fmt.Errorf("make the link's socket: %w", err)
 	}
-	l.SetUnlinkOnClose(false)
-	defer l.Close()
-	if err := os.Chmod(path, 0o600); err != nil {
-		return nil, fmt.Errorf("make the link's socket: %w", err)
-	}
+	// QEMU listens on: only our own descriptor is closed, and the socket stays.
+	defer l.UnixListener.Close()
 	f, err := l.File()
 	if err != nil {
 		return nil, fmt.Errorf("make the link's socket: %w", err)

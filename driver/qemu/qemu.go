@@ -28,7 +28,10 @@ const (
 
 // Options configure a VMM.
 type Options struct {
-	// Binary is the QEMU to run; "" looks for the host's architecture in $PATH.
+	// Arch is the guests' architecture, amd64 or arm64; "" is the host's. Another than
+	// the host's is emulated.
+	Arch string
+	// Binary is the QEMU to run; "" looks for the architecture's in $PATH.
 	Binary string
 	// CacheDir keeps what was found out about the host, until its next boot; "" finds
 	// it out anew each time.
@@ -87,14 +90,27 @@ func (o Options) binary(arch string) (string, error) {
 	}
 	path, err := exec.LookPath(name)
 	if err != nil {
-		return "", fmt.Errorf("find QEMU: %w (on Debian: apt-get install qemu-system-x86)", err)
+		return "", fmt.Errorf("find QEMU: %w (on Debian: apt-get install %s)", err, debianPackage(arch))
 	}
 	return path, nil
 }
 
-func qemuArch(goarch string) string {
-	if goarch == "arm64" {
+// The architectures of guests.
+const (
+	archAMD64 = "amd64"
+	archARM64 = "arm64"
+)
+
+func qemuArch(arch string) string {
+	if arch == archARM64 {
 		return "aarch64"
 	}
 	return "x86_64"
+}
+
+func debianPackage(arch string) string {
+	if arch == archARM64 {
+		return "qemu-system-arm"
+	}
+	return "qemu-system-x86"
 }

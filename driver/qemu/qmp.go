@@ -38,17 +38,22 @@ type event struct {
 	Data json.RawMessage `json:"data"`
 }
 
-// monitor is a QMP client. Commands are serialised: QEMU answers in order.
+// monitor is a QMP client. Commands carry an id, so that the answer of a command that
+// its caller gave up on (QEMU was stopped for a while) is not taken for another's.
 type monitor struct {
 	conn    *net.UnixConn
 	onEvent func(event)
+	sending sync.Mutex // held while one command is written
 
-	command sync.Mutex // held during one command
-	replies chan reply
-	done    chan struct{} // closed when reading has ended
+	mu      sync.Mutex
+	lastID  uint64
+	waiting map[uint64]chan<- reply // each has room for its one answer
+
+	done chan struct{} // closed when reading has ended
 }
 
 type reply struct {
+	ID     uint64          `json:"id"`
 	Return json.RawMessage `json:"return"`
 	Error  *CommandError   `json:"error"`
 }
@@ -56,7 +61,7 @@ type reply struct {
 // newMonitor greets QEMU over conn and starts to read; onEvent is called for each event in
 // order and must not block. close ends it.
 func newMonitor(ctx context.Context, conn *net.UnixConn, onEvent func(event)) (*monitor, error) {
-	m := &monitor{conn: conn, onEvent: onEvent, replies: make(chan reply), done: make(chan struct{})}
+	m := &monitor{conn: conn, onEvent: onEvent, waiting: make(map[uint64]chan<- reply), done: make(chan struct{})}
 	go m.read()
 	if err := m.run(ctx, "qmp_capabilities", nil, nil); err != nil {
 		m.close()
@@ -83,13 +88,35 @@ func (m *monitor) read() {
 		case e != nil:
 			m.onEvent(*e)
 		case r != nil:
-			select {
-			case m.replies <- *r:
-			case <-time.After(commandTimeout):
-				return // an answer nobody asked for
-			}
+			m.deliver(*r)
 		}
 	}
+}
+
+// deliver hands an answer to who waits for it; one that nobody waits for is dropped.
+func (m *monitor) deliver(r reply) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if answer, ok := m.waiting[r.ID]; ok {
+		answer <- r
+		delete(m.waiting, r.ID)
+	}
+}
+
+// expect makes the id of a new command and the channel for its answer.
+func (m *monitor) expect() (uint64, <-chan reply) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.lastID++
+	answer := make(chan reply, 1)
+	m.waiting[m.lastID] = answer
+	return m.lastID, answer
+}
+
+func (m *monitor) forget(id uint64) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	delete(m.waiting, id)
 }
 
 // parseMessage reads one line: an event, a reply, or (the greeting) neither.
@@ -117,39 +144,43 @@ func (m *monitor) run(ctx context.Context, command string, arguments, result any
 	return m.runWithFile(ctx, command, arguments, result, nil)
 }
 
-// runWithFile is run that hands a descriptor over with the command.
+// runWithFile is run that hands a descriptor over with the command. A command that is not
+// answered in time may still be carried out later, before any that is sent after it.
 func (m *monitor) runWithFile(ctx context.Context, command string, arguments, result any, file *os.File) error {
 	ctx, cancel := context.WithTimeout(ctx, commandTimeout)
 	defer cancel()
-	m.command.Lock()
-	defer m.command.Unlock()
-	if err := m.send(ctx, command, arguments, file); err != nil {
+	id, answer := m.expect()
+	defer m.forget(id)
+	if err := m.send(ctx, id, command, arguments, file); err != nil {
 		return fmt.Errorf("qemu %s: %w", command, err)
 	}
 	select {
-	case r := <-m.replies:
-		if r.Error != nil {
-			r.Error.Command = command
-			return r.Error
-		}
-		if result == nil {
-			return nil
-		}
-		if err := json.Unmarshal(r.Return, result); err != nil {
-			return fmt.Errorf("qemu %s: %w", command, err)
-		}
-		return nil
+	case r := <-answer:
+		return r.decode(command, result)
 	case <-m.done:
 		return fmt.Errorf("qemu %s: %w", command, errMonitorClosed)
 	case <-ctx.Done():
-		// Its answer would be taken for that of the next command.
-		_ = m.conn.Close()
 		return fmt.Errorf("qemu %s: %w", command, context.Cause(ctx))
 	}
 }
 
-func (m *monitor) send(ctx context.Context, command string, arguments any, file *os.File) error {
-	msg := map[string]any{"execute": command}
+// decode reads the answer to command into result, unless that is nil.
+func (r reply) decode(command string, result any) error {
+	if r.Error != nil {
+		r.Error.Command = command
+		return r.Error
+	}
+	if result == nil {
+		return nil
+	}
+	if err := json.Unmarshal(r.Return, result); err != nil {
+		return fmt.Errorf("qemu %s: %w", command, err)
+	}
+	return nil
+}
+
+func (m *monitor) send(ctx context.Context, id uint64, command string, arguments any, file *os.File) error {
+	msg := map[string]any{"execute": command, "id": id}
 	if arguments != nil {
 		msg["arguments"] = arguments
 	}
@@ -158,6 +189,11 @@ func (m *monitor) send(ctx context.Context, command string, arguments any, file 
 		return err
 	}
 	line = append(line, '\n')
+	m.sending.Lock()
+	defer m.sending.Unlock()
+	if err := ctx.Err(); err != nil {
+		return context.Cause(ctx) // waited too long for others' commands
+	}
 	deadline, _ := ctx.Deadline()
 	if err := m.conn.SetWriteDeadline(deadline); err != nil {
 		return err
@@ -167,8 +203,9 @@ func (m *monitor) send(ctx context.Context, command string, arguments any, file 
 		rights = syscall.UnixRights(int(file.Fd()))
 	}
 	n, _, err := m.conn.WriteMsgUnix(line, rights, nil)
-	if err == nil && n < len(line) {
-		err = io.ErrShortWrite
+	if n > 0 && n < len(line) {
+		// What is sent next would be read as the rest of this line.
+		return errors.Join(err, io.ErrShortWrite, m.conn.Close())
 	}
 	return err
 }

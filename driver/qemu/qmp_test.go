@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"os"
 	"strings"
 	"testing"
 	"time"
@@ -30,7 +29,10 @@ func fakeQEMU(t *testing.T, answer func(command string) string) (*net.UnixConn, 
 		defer close(done)
 		fmt.Fprintln(conn, `{"QMP": {"version": {}, "capabilities": []}}`)
 		for lines := bufio.NewScanner(conn); lines.Scan(); {
-			var c struct{ Execute string }
+			var c struct {
+				Execute string
+				ID      int
+			}
 			if err := json.Unmarshal(lines.Bytes(), &c); err != nil {
 				return
 			}
@@ -39,11 +41,19 @@ func fakeQEMU(t *testing.T, answer func(command string) string) (*net.UnixConn, 
 				a = answer(c.Execute)
 			}
 			if a != "" {
-				fmt.Fprintln(conn, a)
+				fmt.Fprintln(conn, withID(a, c.ID))
 			}
 		}
 	}()
 	return ours, func() { _ = conn.Close(); <-done }
+}
+
+// withID gives the id to answers that have none.
+func withID(answer string, id int) string {
+	for _, kind := range []string{"return", "error"} {
+		answer = strings.ReplaceAll(answer, `{"`+kind+`"`, fmt.Sprintf(`{"id": %d, "%s"`, id, kind))
+	}
+	return answer
 }
 
 func TestMonitor(t *testing.T) {
@@ -65,6 +75,10 @@ func TestMonitor(t *testing.T) {
 	}
 	defer m.close()
 
+	err = m.run(t.Context(), "refuse", nil, nil)
+	if refusal, ok := errors.AsType[*CommandError](err); !ok || refusal.Command != "refuse" || refusal.Desc != "no" {
+		t.Errorf("error %v", err)
+	}
 	var result struct{ X int }
 	if err := m.run(t.Context(), "event", nil, &result); err != nil || result.X != 7 {
 		t.Errorf("result %+v, %v", result, err)
@@ -72,17 +86,40 @@ func TestMonitor(t *testing.T) {
 	if e := <-events; e.Name != "STOP" {
 		t.Errorf("event %+v", e)
 	}
-	err = m.run(t.Context(), "refuse", nil, nil)
-	if refusal, ok := errors.AsType[*CommandError](err); !ok || refusal.Command != "refuse" || refusal.Desc != "no" {
-		t.Errorf("error %v", err)
-	}
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
 	defer cancel()
 	if err := m.run(ctx, "silence", nil, nil); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("error %v", err)
 	}
-	if err := m.run(t.Context(), "event", nil, nil); err == nil {
-		t.Error("a monitor that is out of step goes on")
+	result.X = 0
+	if err := m.run(t.Context(), "event", nil, &result); err != nil || result.X != 7 {
+		t.Errorf("after a command without an answer: result %+v, %v", result, err)
+	}
+}
+
+func TestMonitorDropsALateAnswer(t *testing.T) {
+	conn, end := fakeQEMU(t, func(command string) string {
+		switch command {
+		case "slow":
+			return ""
+		default: // the slow one's answer comes first
+			return `{"id": 2, "return": {"x": 1}}` + "\n" + `{"id": 3, "return": {"x": 2}}`
+		}
+	})
+	defer end()
+	m, err := newMonitor(t.Context(), conn, func(event) {})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer m.close()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
+	defer cancel()
+	if err := m.run(ctx, "slow", nil, nil); !errors.Is(err, context.DeadlineExceeded) {
+		t.Fatalf("error %v", err)
+	}
+	var result struct{ X int }
+	if err := m.run(t.Context(), "next", nil, &result); err != nil || result.X != 2 {
+		t.Errorf("result %+v, %v: it is another command's", result, err)
 	}
 }
 
@@ -122,21 +159,4 @@ func FuzzParseMessage(f *testing.F) {
 			t.Error("an error with a message")
 		}
 	})
-}
-
-func TestKillOrphansLeavesOthersAlone(t *testing.T) {
-	// Our own command line does not carry the machine's -uuid.
-	if err := KillOrphans(testID); err != nil {
-		t.Fatal(err)
-	}
-	if isMachine("/proc/"+itoa(os.Getpid()), testID) {
-		t.Error("we are taken for a machine")
-	}
-}
-
-func TestChooseAcceleratorSaysWhy(t *testing.T) {
-	accel, why := chooseAccelerator(t.Context(), Facts{Binary: "/bin/false", Setpriv: "setpriv"}, os.DevNull)
-	if accel != TCG || why == "" {
-		t.Errorf("%s: %s", accel, why)
-	}
 }

@@ -13,7 +13,7 @@ var detected = regexp.MustCompile(`tsc: (?:Refined TSC clocksource calibration:|
 var errNoTSC = errors.New("find the rate of the host's time stamp counter: neither the kernel's log nor a measurement tells")
 
 // tscKHz is the rate of the host's TSC in kHz: the kernel's own word where its log still
-// has it, else measured. It is 0 where no guest needs it.
+// has it, else measured.
 func tscKHz() (int, error) {
 	if khz, ok := parseTSC(kernelLog()); ok {
 		return khz, nil

@@ -14,6 +14,7 @@ import (
 	"github.com/go-logr/logr"
 
 	"github.com/firkin-dev/firkin-reconcile/driver"
+	"github.com/firkin-dev/firkin-reconcile/driver/unixsock"
 )
 
 // Names of the files in a machine's directory.
@@ -22,8 +23,12 @@ const (
 	storeFile  = "store.img"
 )
 
-// resumeEvery is how often a machine that stopped for want of host disk space is tried again.
-const resumeEvery = 2 * time.Second
+const (
+	// resumeEvery is how often a machine that stopped for want of host disk space is tried again.
+	resumeEvery = 2 * time.Second
+	// tellFullEvery is how often a machine that stays stopped is logged: each try stops it anew.
+	tellFullEvery = 5 * time.Minute
+)
 
 // vm is one QEMU process.
 type vm struct {
@@ -37,13 +42,15 @@ type vm struct {
 	link   net.Conn // the last one given out
 
 	disksMu sync.Mutex
-	disks   map[string]int // fd set by disk id
+	disks   map[string]*attachment // by disk id
+	lastSet int                    // the last number given to an fd set
 
 	mu       sync.Mutex
 	deleted  map[string]chan struct{} // awaited DEVICE_DELETED events by device
 	shutdown string                   // reason of the SHUTDOWN event, "" before it
 	killed   bool
-	full     bool // stopped for want of disk space
+	full     bool      // stopped for want of disk space, not resumed since
+	toldFull time.Time // when that was last logged
 
 	done chan struct{}
 	err  error // valid once done is closed
@@ -57,7 +64,7 @@ func launch(ctx context.Context, facts Facts, spec driver.Spec, dir string, log 
 		log:     log,
 		accel:   facts.Accelerator,
 		socket:  filepath.Join(dir, linkSocket),
-		disks:   make(map[string]int),
+		disks:   make(map[string]*attachment),
 		deleted: make(map[string]chan struct{}),
 		done:    make(chan struct{}),
 	}
@@ -157,9 +164,12 @@ func (v *vm) event(e event) {
 			Action  string
 			Reason  string
 		}
-		if json.Unmarshal(e.Data, &data) == nil && data.Action == "stop" && !v.full {
-			v.full = data.Nospace
-			v.log.Info("the machine stopped: no space is left on the host; it goes on once there is", "cause", data.Reason)
+		if json.Unmarshal(e.Data, &data) == nil && data.Action == "stop" && data.Nospace {
+			v.full = true
+			if now := time.Now(); now.Sub(v.toldFull) >= tellFullEvery {
+				v.toldFull = now
+				v.log.Info("the machine stopped: no space is left on the host; it goes on once there is", "cause", data.Reason)
+			}
 		}
 	case "RESUME":
 		v.full = false
@@ -203,7 +213,7 @@ func (v *vm) Link(ctx context.Context) (net.Conn, error) {
 	if v.link != nil {
 		_ = v.link.Close()
 	}
-	conn, err := new(net.Dialer).DialContext(ctx, "unix", v.socket)
+	conn, err := unixsock.Dial(ctx, v.socket)
 	if err != nil {
 		return nil, fmt.Errorf("connect to the guest's link: %w", err)
 	}

@@ -14,6 +14,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/firkin-dev/firkin-reconcile/driver/shim/shimpb"
+	"github.com/firkin-dev/firkin-reconcile/driver/unixsock"
 )
 
 // clientBackoff is short: the other end is on this host.
@@ -27,12 +28,11 @@ func dialShim(dir string) (*grpc.ClientConn, error) {
 	return grpc.NewClient("passthrough:shim",
 		grpc.WithTransportCredentials(insecure.NewCredentials()),
 		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) {
-			var dialer net.Dialer
-			return dialer.DialContext(ctx, "unix", path)
+			return unixsock.Dial(ctx, path)
 		}),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxMessage), grpc.MaxCallSendMsgSize(maxMessage)),
 		grpc.WithMaxHeaderListSize(maxHeaders),
-		grpc.WithReadBufferSize(ioBuffer), grpc.WithWriteBufferSize(ioBuffer), grpc.WithSharedWriteBuffer(true),
+		grpc.WithReadBufferSize(ioBuffer), grpc.WithWriteBufferSize(ioBuffer),
 		grpc.WithConnectParams(grpc.ConnectParams{Backoff: clientBackoff(), MinConnectTimeout: 2 * time.Second}),
 		grpc.WithDisableServiceConfig())
 }

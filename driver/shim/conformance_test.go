@@ -28,7 +28,7 @@ func TestConformanceShimSim(t *testing.T) {
 					t.Fatal(err)
 				}
 			},
-			Census: func(t *testing.T) []string { return census(t, dir) },
+			Census: func(t *testing.T, prefix string) []string { return census(t, dir, prefix) },
 		}
 	})
 }
@@ -53,14 +53,14 @@ func TestConformanceQEMU(t *testing.T) {
 					t.Fatal(err)
 				}
 			},
-			Census: func(t *testing.T) []string { return census(t, dir) },
+			Census: func(t *testing.T, prefix string) []string { return census(t, dir, prefix) },
 		}
 	})
 }
 
 // census lists what there is of machines on this host: files, and processes that
 // have the machines' directory or a machine's id in their arguments.
-func census(t *testing.T, dir string) []string {
+func census(t *testing.T, dir, prefix string) []string {
 	t.Helper()
 	found := []string{}
 	err := filepath.WalkDir(dir, func(path string, _ fs.DirEntry, err error) error {
@@ -81,7 +81,7 @@ func census(t *testing.T, dir string) []string {
 		if err != nil {
 			continue // it has ended
 		}
-		if bytes.Contains(args, []byte(dir)) || bytes.Contains(args, []byte("5eed0000-0000-4000-8000-")) {
+		if bytes.Contains(args, []byte(dir)) || bytes.Contains(args, []byte(prefix)) {
 			found = append(found, string(bytes.ReplaceAll(args, []byte{0}, []byte{' '})))
 		}
 	}

@@ -73,12 +73,6 @@ func NewDriver(opt Options) (*Driver, error) {
 	return &Driver{opt: opt, machines: make(map[string]*machine)}, nil
 }
 
-// errSocketPath explains a socket path that no system can bind.
-func errSocketPath(path string) error {
-	return fmt.Errorf("socket path is %d bytes long, more than the %d a unix socket can have; use a shorter state directory",
-		len(path), maxSocketPath)
-}
-
 // Create implements driver.Driver.
 func (d *Driver) Create(ctx context.Context, spec driver.Spec) (driver.Machine, error) {
 	m, err := d.create(ctx, spec)
@@ -105,7 +99,6 @@ func (d *Driver) create(ctx context.Context, spec driver.Spec) (*machine, error)
 		if err == nil {
 			return m, nil
 		}
-		lock = nil
 		if ctx.Err() != nil || try == bootTries || !errors.Is(err, driver.ErrTransient) {
 			break
 		}
@@ -128,9 +121,6 @@ func (d *Driver) check(spec driver.Spec) error {
 	}
 	if spec.StoreBytes <= 0 {
 		return fmt.Errorf("store size %d is not positive", spec.StoreBytes)
-	}
-	if path := filepath.Join(d.opt.Dir, spec.ID, socketFile); len(path) > maxSocketPath {
-		return errSocketPath(path)
 	}
 	return nil
 }

@@ -139,7 +139,7 @@ func dialAgent(s *link.Session) (*grpc.ClientConn, error) {
 		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return s.Dial(ctx, link.AgentPort) }),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxMessage), grpc.MaxCallSendMsgSize(maxMessage)),
 		grpc.WithMaxHeaderListSize(maxHeaders),
-		grpc.WithReadBufferSize(ioBuffer), grpc.WithWriteBufferSize(ioBuffer), grpc.WithSharedWriteBuffer(true),
+		grpc.WithReadBufferSize(ioBuffer), grpc.WithWriteBufferSize(ioBuffer),
 		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: agentPing, Timeout: agentPingLimit}),
 		grpc.WithConnectParams(grpc.ConnectParams{Backoff: clientBackoff(), MinConnectTimeout: callLimit}),
 		grpc.WithDisableServiceConfig(), grpc.WithIdleTimeout(0))

@@ -26,10 +26,6 @@ const (
 	logsDir     = "logs"
 )
 
-// maxSocketPath is the longest socket path that every supported system can bind
-// (sun_path is 104 bytes on macOS, 108 on Linux, with a final NUL), with some room.
-const maxSocketPath = 100
-
 // maxSpecBytes bounds machine.json; a manifest in an annotation is far smaller.
 const maxSpecBytes = 8 << 20
 

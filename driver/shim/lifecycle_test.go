@@ -259,12 +259,11 @@ func TestCreateGivesUpWithItsContext(t *testing.T) {
 	}
 }
 
+func TestLongStateDirectory(t *testing.T) {
+	create(t, driverIn(t, filepath.Join(t.TempDir(), strings.Repeat("x", 90))))
+}
+
 func TestCreateRefusesBeforeBoot(t *testing.T) {
-	long := filepath.Join(t.TempDir(), strings.Repeat("x", 90))
-	d := driverIn(t, long)
-	if _, err := d.Create(limit(t), newSpec()); err == nil || !strings.Contains(err.Error(), "shorter state directory") {
-		t.Errorf("create: %v", err)
-	}
 	for name, change := range map[string]func(*driver.Spec){
 		"id": func(s *driver.Spec) { s.ID = "../x" }, "store": func(s *driver.Spec) { s.StoreBytes = 0 },
 	} {

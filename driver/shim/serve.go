@@ -18,6 +18,7 @@ import (
 
 	"github.com/firkin-dev/firkin-reconcile/driver"
 	"github.com/firkin-dev/firkin-reconcile/driver/shim/shimpb"
+	"github.com/firkin-dev/firkin-reconcile/driver/unixsock"
 	"github.com/firkin-dev/firkin-reconcile/guest/link"
 )
 
@@ -112,7 +113,7 @@ func (h *holder) newServer() *grpc.Server {
 		grpc.UnknownServiceHandler(h.proxy),
 		grpc.MaxRecvMsgSize(maxMessage), grpc.MaxSendMsgSize(maxMessage),
 		grpc.MaxHeaderListSize(maxHeaders), grpc.MaxConcurrentStreams(maxStreams),
-		grpc.ReadBufferSize(ioBuffer), grpc.WriteBufferSize(ioBuffer), grpc.SharedWriteBuffer(true),
+		grpc.ReadBufferSize(ioBuffer), grpc.WriteBufferSize(ioBuffer),
 	)
 	shimpb.RegisterShimServer(s, &service{h: h})
 	return s
@@ -229,19 +230,9 @@ func (h *holder) kill() {
 
 // listen makes the shim's socket, for this user and root only.
 func listen(path string, log logr.Logger) (net.Listener, error) {
-	if len(path) > maxSocketPath {
-		return nil, fmt.Errorf("listen on %s: %w", path, errSocketPath(path))
-	}
-	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("remove stale socket: %w", err)
-	}
-	l, err := net.Listen("unix", path)
+	l, err := unixsock.Listen(path)
 	if err != nil {
-		return nil, fmt.Errorf("listen: %w", err)
-	}
-	if err := os.Chmod(path, 0o600); err != nil {
-		l.Close()
-		return nil, fmt.Errorf("listen: %w", err)
+		return nil, err
 	}
 	return &ownListener{Listener: l, log: log}, nil
 }

@@ -26,7 +26,7 @@ func TestConformanceSim(t *testing.T) {
 					t.Fatal(err)
 				}
 			},
-			Census: func(t *testing.T) []string {
+			Census: func(t *testing.T, _ string) []string {
 				all, err := sim.NewDriver(w).Machines(t.Context())
 				if err != nil {
 					t.Fatal(err)

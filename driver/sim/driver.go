@@ -97,7 +97,7 @@ func (d *Driver) connection(s *state) (*grpc.ClientConn, error) {
 		grpc.WithTransportCredentials(insecure.NewCredentials()),
 		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return s.dial(ctx) }),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxMessage), grpc.MaxCallSendMsgSize(maxMessage)),
-		grpc.WithReadBufferSize(grpcIOBuffer), grpc.WithWriteBufferSize(grpcIOBuffer), grpc.WithSharedWriteBuffer(true),
+		grpc.WithReadBufferSize(grpcIOBuffer), grpc.WithWriteBufferSize(grpcIOBuffer),
 		grpc.WithConnectParams(grpc.ConnectParams{
 			Backoff:           backoff.Config{BaseDelay: 20 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: time.Second},
 			MinConnectTimeout: time.Second,

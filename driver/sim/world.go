@@ -133,7 +133,7 @@ func (w *World) start(ctx context.Context, s *state, op string) error {
 	s.boot = newBoot(uuid.NewString(), s.store, s.faults, s.spec, w.opt.Log)
 	s.listener = bufconn.Listen(pipeBytes)
 	server := grpc.NewServer(
-		grpc.ReadBufferSize(grpcIOBuffer), grpc.WriteBufferSize(grpcIOBuffer), grpc.SharedWriteBuffer(true))
+		grpc.ReadBufferSize(grpcIOBuffer), grpc.WriteBufferSize(grpcIOBuffer))
 	agentpb.RegisterAgentServer(server, s.boot.agent)
 	s.boot.serve(server, s.listener)
 	s.startedAt = time.Now()

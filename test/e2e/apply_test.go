@@ -31,7 +31,10 @@ spec:
 
 // applied is what apply -o json prints.
 type applied struct {
-	Actions []struct{ Type, Kind, Pod, Name, Cause string }
+	Actions []struct {
+		Type, Kind, Pod, Name, Cause string
+		Phases                       []struct{ Name string }
+	}
 }
 
 func (h *host) apply() applied {

@@ -1,0 +1,65 @@
+// Package unixsock listens on and dials unix sockets whose paths are longer than a
+// socket address takes (107 bytes on Linux), as those below a state directory may be.
+package unixsock
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"os"
+)
+
+// Listen makes a socket (0600) at path, in place of one that a dead process left there.
+// Closing it removes the socket.
+func Listen(path string) (*Listener, error) {
+	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("remove stale socket: %w", err)
+	}
+	short, done, err := shorten(path)
+	if err != nil {
+		return nil, fmt.Errorf("listen on %s: %w", path, err)
+	}
+	defer done()
+	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: short, Net: "unix"})
+	if err != nil {
+		return nil, fmt.Errorf("listen on %s: %w", path, err)
+	}
+	// The short name means nothing once the directory is closed.
+	l.SetUnlinkOnClose(false)
+	if err := os.Chmod(path, 0o600); err != nil {
+		return nil, errors.Join(fmt.Errorf("listen on %s: %w", path, err), l.Close())
+	}
+	return &Listener{UnixListener: l, path: path}, nil
+}
+
+// Listener is a listening socket that is removed by its full path.
+type Listener struct {
+	*net.UnixListener
+	path string
+}
+
+// Close stops listening and removes the socket.
+func (l *Listener) Close() error {
+	err := l.UnixListener.Close()
+	if removed := os.Remove(l.path); removed != nil && !errors.Is(removed, fs.ErrNotExist) {
+		err = errors.Join(err, removed)
+	}
+	return err
+}
+
+// Dial connects to the socket at path.
+func Dial(ctx context.Context, path string) (net.Conn, error) {
+	short, done, err := shorten(path)
+	if err != nil {
+		return nil, fmt.Errorf("connect to %s: %w", path, err)
+	}
+	defer done()
+	var dialer net.Dialer
+	conn, err := dialer.DialContext(ctx, "unix", short)
+	if err != nil {
+		return nil, fmt.Errorf("connect to %s: %w", path, err)
+	}
+	return conn, nil
+}
