@@ -27,12 +27,12 @@ const (
 // fieldsOnce reads the tree from the embedded schema, once.
 var fieldsOnce = sync.OnceValue( //nolint:gochecknoglobals // set once, never changed
 	func() *fieldTree {
-	var tree fieldTree
-	if err := json.Unmarshal(schemaJSON, &tree); err != nil {
-		panic("schema: the embedded JSON Schema is broken: " + err.Error()) // a test reads it
-	}
-	return &tree
-})
+		var tree fieldTree
+		if err := json.Unmarshal(schemaJSON, &tree); err != nil {
+			panic("schema: the embedded JSON Schema is broken: " + err.Error()) // a test reads it
+		}
+		return &tree
+	})
 
 func (t *fieldTree) resolve(node *fieldTree) *fieldTree {
 	if node == nil || node.Ref == "" {

@@ -15,14 +15,14 @@ import (
 // compiled is the embedded schema, ready to judge; compiled at first use.
 var compiled = sync.OnceValue( //nolint:gochecknoglobals // set once, never changed
 	func() *jsonschema.Schema {
-	const url = "pod.schema.json"
-	c := jsonschema.NewCompiler()
-	c.LoadURL = nil // nothing is fetched
-	if err := c.AddResource(url, bytes.NewReader(schemaJSON)); err != nil {
-		panic("schema: the embedded JSON Schema is broken: " + err.Error()) // a test compiles it
-	}
-	return c.MustCompile(url + "#/$defs/Pod")
-})
+		const url = "pod.schema.json"
+		c := jsonschema.NewCompiler()
+		c.LoadURL = nil // nothing is fetched
+		if err := c.AddResource(url, bytes.NewReader(schemaJSON)); err != nil {
+			panic("schema: the embedded JSON Schema is broken: " + err.Error()) // a test compiles it
+		}
+		return c.MustCompile(url + "#/$defs/Pod")
+	})
 
 // shape reports values that are not of the type, or not among the values, that the JSON
 // Schema allows.

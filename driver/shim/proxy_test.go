@@ -178,7 +178,7 @@ func TestProxyStreamsBothWays(t *testing.T) {
 	if r, err := s.Recv(); err != nil || r.GetExit() == nil {
 		t.Errorf("last answer = %v, %v", r, err)
 	}
-	if _, err := s.Recv(); err != io.EOF {
+	if _, err := s.Recv(); !errors.Is(err, io.EOF) {
 		t.Errorf("end: %v", err)
 	}
 }

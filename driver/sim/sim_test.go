@@ -200,7 +200,7 @@ func TestCrashKeepsDiskAndMarksContainers(t *testing.T) {
 			t.Errorf("file = %q, %v", got.GetData(), err)
 		}
 		for {
-			if _, err := r.Recv(); err == io.EOF {
+			if _, err := r.Recv(); errors.Is(err, io.EOF) {
 				break
 			} else if err != nil {
 				t.Fatal(err)
@@ -252,7 +252,7 @@ func TestExec(t *testing.T) {
 		var code int32 = -1
 		for {
 			r, err := s.Recv()
-			if err == io.EOF {
+			if errors.Is(err, io.EOF) {
 				break
 			} else if err != nil {
 				t.Fatal(err)
