@@ -115,7 +115,7 @@ func (m *machine) awaitReady(ctx context.Context, exited <-chan struct{}) error 
 		return err
 	case <-exited:
 		cancel()
-		_ = <-answer // a shim that has ended answers nothing
+		<-answer //nolint:errcheck // a shim that has ended answers nothing of use
 		return m.bootFailure()
 	}
 }
