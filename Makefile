@@ -36,6 +36,7 @@ demo: deps build guest ## run examples/manifests on real VMs, end to end
 	scripts/demo
 
 test: deps build guest ## run all tests with the race detector, real VMs included
+	FIRKIN_REQUIRE_VMS=1 go test -race -timeout 10m -v -run '^TestConformance' ./driver/...
 	FIRKIN_REQUIRE_VMS=1 go test -race -timeout 25m ./...
 
 check: ## what CI checks besides tests: format, vet, lint, generated code, go.mod, other platforms
