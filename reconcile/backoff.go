@@ -1,6 +1,7 @@
 package reconcile
 
 import (
+	"fmt"
 	"time"
 
 	"github.com/firkin-dev/firkin-reconcile/schema"
@@ -52,6 +53,29 @@ func doubling(first, most time.Duration, n int) time.Duration {
 	return d
 }
 
+// ahead tells whether a time is so far in the future that it can only stem from before
+// the clock was set back: what waits for it is due now.
+func ahead(t, now time.Time, most time.Duration) bool { return t.Sub(now) > most }
+
+// reasonRemove is the Failure.Reason of a removal that failed. Other failures of an object
+// (it does not boot, its image cannot be pulled) are no reason to put off its removal.
+const reasonRemove = "RemoveFailed"
+
+// latestFailure returns the standing failure of an object that was the last, of whatever
+// spec, among those that counts accepts.
+func latestFailure(list []schema.Failure, kind Kind, name string, counts func(schema.Failure) bool) (last schema.Failure, ok bool) {
+	for _, f := range list {
+		if f.Kind == string(kind) && f.Name == name && counts(f) && (!ok || f.At.After(last.At)) {
+			last, ok = f, true
+		}
+	}
+	return last, ok
+}
+
+func anyFailure(schema.Failure) bool { return true }
+
+func ofRemoval(f schema.Failure) bool { return f.Reason == reasonRemove }
+
 // failureOf returns the standing failure of an object under the given spec digest; one
 // of another digest does not count, since what failed was something else.
 func failureOf(s *schema.PodStatus, kind Kind, name, digest string) (schema.Failure, bool) {
@@ -64,4 +88,23 @@ func failureOf(s *schema.PodStatus, kind Kind, name, digest string) (schema.Fail
 		}
 	}
 	return schema.Failure{}, false
+}
+
+// backsOff returns the failure that keeps an action on an object from being tried, and
+// until when.
+func backsOff(list []schema.Failure, kind Kind, name string, counts func(schema.Failure) bool, now time.Time) (schema.Failure, time.Time, bool) {
+	f, ok := latestFailure(list, kind, name, counts)
+	if !ok || ahead(f.At, now, retryMost) {
+		return f, time.Time{}, false
+	}
+	at := retryAt(f)
+	return f, at, now.Before(at)
+}
+
+// failed is what waits until a failed action may be tried again.
+func failed(ref schema.Ref, f schema.Failure, until time.Time) Pending {
+	return Pending{
+		Pod: ref, Kind: Kind(f.Kind), Name: f.Name, Until: until, Failed: true,
+		Reason: fmt.Sprintf("%s (failed %d times: %s)", f.Reason, f.Attempts, f.Message),
+	}
 }

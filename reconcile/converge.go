@@ -59,7 +59,7 @@ func list(what string, pods []Outcome) string {
 	return strings.Join(lines, "\n")
 }
 
-// ErrStopped: the caller ended Converge before it was done.
+// ErrStopped says that the caller ended Converge before it was done.
 var ErrStopped = errors.New("stopped before it was done")
 
 // Converge acts until nothing is left to do and, with wait, until every desired pod is
@@ -98,10 +98,25 @@ func (l *Loop) Converge(ctx context.Context, wait bool) (Report, error) {
 	if len(failed) > 0 {
 		errs = append(errs, &FailedError{Pods: failed})
 	}
+	if err != nil {
+		late = append(late, undone(last)...)
+	}
 	if len(late) > 0 || err != nil && len(report.Left) > 0 {
 		errs = append(errs, &NotReadyError{Pods: late})
 	}
 	return report, errors.Join(errs...)
+}
+
+// undone returns the pods that should be gone and cannot be removed.
+func undone(s look) []Outcome {
+	var list []Outcome
+	for _, p := range s.plan.Pending {
+		wanted := slices.ContainsFunc(s.desired.Pods, func(d schema.Pod) bool { return d.Ref == p.Pod })
+		if p.Failed && p.Kind == KindPod && !wanted {
+			list = append(list, Outcome{Ref: p.Pod, Verdict: Verdict{Phase: PhaseUnknown, Reason: "NotRemoved", Message: p.Reason}})
+		}
+	}
+	return list
 }
 
 // lingers is how long a pod that is meant to end gets to do so before it counts as ready
@@ -118,7 +133,8 @@ func lingering(pod *schema.Pod, status *schema.PodStatus, now time.Time) bool {
 	})
 }
 
-// settled tells whether every desired pod is ready, final or held by a guard.
+// settled tells whether every desired pod is ready, final or held by a guard, and none is
+// left that failed to be removed.
 func settled(s look) bool {
 	held := make(map[schema.Ref]bool)
 	for _, h := range s.plan.Holds {
@@ -134,7 +150,7 @@ func settled(s look) bool {
 			return false
 		}
 	}
-	return !s.lingering
+	return !s.lingering && len(undone(s)) == 0
 }
 
 func reportOf(s look) Report {

@@ -1,6 +1,7 @@
 package reconcile
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -16,7 +17,8 @@ import (
 // What is decided here is which pods are wanted, left alone or removed:
 //
 //  1. Machines that could not be listed: nothing is done.
-//  2. A pod that another source made and this one names too: held, loudly.
+//  2. A pod that another source made and this one names too, or that the manifests name
+//     twice: held, loudly.
 //  3. A desired pod: diffPod makes it so.
 //  4. A held pod whose manifest is not known: kept as it was last applied.
 //  5. A pod of none of the sources: none of our business.
@@ -33,8 +35,16 @@ func Diff(desired schema.DesiredState, actual schema.ActualState, policy Policy,
 		held[h.Ref] = h
 	}
 	wanted := make(map[schema.Ref]bool, len(desired.Pods))
-	for _, pod := range sortedPods(desired.Pods) {
+	sorted := sortedPods(desired.Pods)
+	for i, pod := range sorted {
+		if wanted[pod.Ref] {
+			continue // said of the first
+		}
 		wanted[pod.Ref] = true
+		if i+1 < len(sorted) && sorted[i+1].Ref == pod.Ref {
+			d.twice(pod, sorted[i+1])
+			continue
+		}
 		status := statuses[pod.Ref]
 		if status != nil && exists(status) && status.Source != "" && status.Source != pod.Source {
 			d.conflict(pod, status)
@@ -53,7 +63,7 @@ func Diff(desired schema.DesiredState, actual schema.ActualState, policy Policy,
 		d.unwanted(status, desired.Sources)
 	}
 	for _, source := range desired.Sources {
-		d.guard(source, actual.Pods)
+		d.guard(source, statuses)
 	}
 	d.finish()
 	return d.plan
@@ -68,10 +78,23 @@ type differ struct {
 	removals map[string][]*schema.PodStatus
 }
 
+// statusesOf returns the statuses by pod. A pod that has several is unknown: it cannot be
+// told which of them is meant.
 func statusesOf(actual schema.ActualState) map[schema.Ref]*schema.PodStatus {
 	m := make(map[schema.Ref]*schema.PodStatus, len(actual.Pods))
 	for i := range actual.Pods {
-		m[actual.Pods[i].Ref] = &actual.Pods[i]
+		s := &actual.Pods[i]
+		first, ok := m[s.Ref]
+		if !ok {
+			m[s.Ref] = s
+			continue
+		}
+		one := *first
+		if cmp.Or(cmp.Compare(s.UID, first.UID), cmp.Compare(s.Source, first.Source)) < 0 {
+			one = *s
+		}
+		one.Machine, one.Message, one.Spec = schema.MachineUnknown, "several machines claim to be it", nil
+		m[s.Ref] = &one
 	}
 	return m
 }
@@ -81,7 +104,16 @@ func sortedPods(pods []schema.Pod) []*schema.Pod {
 	for i := range pods {
 		list[i] = &pods[i]
 	}
-	slices.SortFunc(list, func(a, b *schema.Pod) int { return a.Ref.Compare(b.Ref) })
+	slices.SortFunc(list, func(a, b *schema.Pod) int {
+		if n := a.Ref.Compare(b.Ref); n != 0 {
+			return n
+		}
+		return cmp.Or(
+			strings.Compare(a.Source, b.Source),
+			strings.Compare(a.Origin.File, b.Origin.File),
+			cmp.Compare(a.Origin.Line, b.Origin.Line),
+		)
+	})
 	return list
 }
 
@@ -112,6 +144,18 @@ func (d *differ) conflict(pod *schema.Pod, status *schema.PodStatus) {
 	})
 }
 
+// twice holds a pod that the manifests name twice.
+func (d *differ) twice(pod, other *schema.Pod) {
+	d.plan.Holds = append(d.plan.Holds, Hold{
+		Kind:   HoldConflict,
+		Source: pod.Source,
+		Pods:   []schema.Ref{pod.Ref},
+		Reason: fmt.Sprintf("pod %s is named twice: at %s:%d and at %s:%d",
+			pod.Ref, pod.Origin.File, pod.Origin.Line, other.Origin.File, other.Origin.Line),
+		Remedy: "take one of them out",
+	})
+}
+
 // keep maintains a held pod as it was last applied, as far as that is known.
 func (d *differ) keep(status *schema.PodStatus, reason string) {
 	if status.Spec != nil && exists(status) {
@@ -127,27 +171,44 @@ func (d *differ) unwanted(status *schema.PodStatus, sources []schema.SourceState
 		return
 	}
 	source := sources[i]
-	wait := ""
+	var wait string
 	switch {
 	case !source.Known:
 		wait = source.Reason
 	case len(source.HeldFiles) > 0:
 		wait = "it may be in a file that cannot be used: " + source.HeldFiles[0]
-	case status.Machine == schema.MachineUnknown:
-		wait = "its machine neither answers nor is it proven dead: " + status.Message
 	default:
 		d.removals[source.Path] = append(d.removals[source.Path], status)
 		return
 	}
-	d.plan.Pending = append(d.plan.Pending, Pending{Pod: status.Ref, Kind: KindPod, Name: status.Name, Reason: "not removed: " + wait})
+	d.notRemoved(status, wait)
+}
+
+func (d *differ) notRemoved(status *schema.PodStatus, reason string) {
+	d.plan.Pending = append(d.plan.Pending, Pending{Pod: status.Ref, Kind: KindPod, Name: status.Name, Reason: "not removed: " + reason})
+}
+
+// remove plans the removal of a pod that no manifest names, unless its machine is unknown
+// or the last try failed and its back-off is not over.
+func (d *differ) remove(status *schema.PodStatus) {
+	if status.Machine == schema.MachineUnknown {
+		d.notRemoved(status, unanswered(status))
+		return
+	}
+	if f, at, ok := backsOff(status.Failures, KindPod, status.Name, ofRemoval, d.now); ok {
+		d.plan.Pending = append(d.plan.Pending, failed(status.Ref, f, at))
+		return
+	}
+	d.plan.Actions = append(d.plan.Actions, removePod(status, "its manifest is gone", false))
 }
 
 // guard holds or lets pass the removals of one source:
 //
 //  1. A source that is not known: said loudly; nothing of it got here.
 //  2. A source that turned empty: held, unless the policy allows it.
-//  3. More removals than the budget allows: all of them are held.
-func (d *differ) guard(source schema.SourceState, pods []schema.PodStatus) {
+//  3. More removals than the budget allows: all of them are held. Pods whose machine is
+//     unknown count too: they would go as soon as they answer.
+func (d *differ) guard(source schema.SourceState, statuses map[schema.Ref]*schema.PodStatus) {
 	if !source.Known {
 		d.plan.Holds = append(d.plan.Holds, Hold{
 			Kind: HoldUnknown, Source: source.Path,
@@ -163,8 +224,8 @@ func (d *differ) guard(source schema.SourceState, pods []schema.PodStatus) {
 		}
 	}
 	total := 0
-	for i := range pods {
-		if pods[i].Source == source.Path && exists(&pods[i]) {
+	for _, s := range statuses {
+		if s.Source == source.Path && exists(s) {
 			total++
 		}
 	}
@@ -187,7 +248,7 @@ func (d *differ) guard(source schema.SourceState, pods []schema.PodStatus) {
 		return
 	}
 	for _, s := range removals {
-		d.plan.Actions = append(d.plan.Actions, removePod(s, "its manifest is gone", false))
+		d.remove(s)
 	}
 }
 

@@ -34,11 +34,12 @@ func change[T any](v T, f func(*T)) T {
 
 func scenarios() []scenario {
 	web := box{name: "web", containers: []string{"a=i:1", "b=i:1"}, volumes: []string{"data"}}
-	with := func(b box, f func(*box)) box { return change(b, f) }
+	with := change[box]
 	running := func(f func(*schema.PodStatus), boxes ...box) schema.ActualState {
 		return change(converged(boxes...), func(a *schema.ActualState) { f(&a.Pods[0]) })
 	}
 	job := box{name: "job", inits: []string{"x=i:1", "y=i:1"}, containers: []string{"a=i:1"}, policy: schema.RestartOnFailure}
+	prepared := with(web, func(b *box) { b.inits = []string{"x=i:1"} })
 	boxes := func(n int) (list []box) {
 		for i := range n {
 			list = append(list, box{name: string(rune('a' + i)), containers: []string{"c=i:1"}})
@@ -79,6 +80,11 @@ func scenarios() []scenario {
 			ended(s, "x", schema.ContainerTerminated, 1, time.Second)
 		}, with(job, func(b *box) { b.policy = schema.RestartNever })), Policy{}},
 		{"container exited", pods(web), running(func(s *schema.PodStatus) { ended(s, "a", schema.ContainerExited, 3) }, web), Policy{}},
+		{"all containers exited", pods(web), running(func(s *schema.PodStatus) {
+			ended(s, "a", schema.ContainerExited, 3)
+			ended(s, "b", schema.ContainerExited, 0)
+		}, web), Policy{}},
+		{"emptyDir changed under an init container", pods(with(prepared, func(b *box) { b.volumes = []string{"data=Memory"} })), converged(prepared), Policy{}},
 		{"restart after the first crash waits 10 s", pods(web), running(func(s *schema.PodStatus) { ended(s, "a", schema.ContainerTerminated, 3, time.Second) }, web), Policy{}},
 		{"restart after the third crash waits 40 s", pods(web), running(func(s *schema.PodStatus) {
 			ended(s, "a", schema.ContainerTerminated, 3, time.Second, time.Second, time.Second)

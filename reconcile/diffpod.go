@@ -19,8 +19,9 @@ type podPlan struct {
 //
 //  1. Its machine neither answers nor is proven dead: nothing is done to it.
 //  2. There is no machine: it is added, with its emptyDirs and the first containers.
-//  3. Its machine is dead, or runs and was never told who it is: it is added again.
-//  4. Its VM is of another size: it is removed, to be added in the next round.
+//  3. Its VM, dead or alive, is of another size: it is removed, to be added in the next
+//     round. One whose VMDigest cannot be told is not known to differ.
+//  4. Its machine is dead, or runs and was never told who it is: it is added again.
 //  5. Otherwise what is inside is made so (see inside).
 //
 // Within a pod the order is: remove, wait, add, trim.
@@ -28,23 +29,30 @@ func diffPod(pod *schema.Pod, status *schema.PodStatus, policy Policy, now time.
 	d := podDiffer{pod: pod, status: status, policy: policy, now: now}
 	switch {
 	case status != nil && status.Machine == schema.MachineUnknown:
-		d.wait(KindPod, pod.Name, "its machine neither answers nor is it proven dead: "+status.Message, time.Time{})
+		d.wait(KindPod, pod.Name, unanswered(status), time.Time{})
 	case status == nil || status.Machine == schema.MachineAbsent:
-		if d.try(KindPod, pod.Name, pod.VMDigest(), "it is in the manifest and does not run") {
+		if d.try(KindPod, pod.Name, pod.VMDigest(), causeMissing) {
 			d.inside(&schema.PodStatus{Ref: pod.Ref, Failures: failures(status)})
 		}
+	case (status.Machine == schema.MachineDead || status.Configured) && status.VMDigest != "" && status.VMDigest != pod.VMDigest():
+		a := removePod(status, vmChange(status.Spec, pod), true)
+		a.Grace = d.grace()
+		d.attempt(a)
 	case status.Machine == schema.MachineDead:
 		d.try(KindPod, pod.Name, pod.VMDigest(), "its VM died"+because(status.Message))
 	case !status.Configured:
 		d.try(KindPod, pod.Name, pod.VMDigest(), "its VM runs and was not set up to the end")
-	case status.VMDigest != pod.VMDigest():
-		a := removePod(status, vmChange(status.Spec, pod), true)
-		a.Grace = d.grace()
-		d.actions = append(d.actions, a)
 	default:
 		d.inside(status)
 	}
 	return d.podPlan
+}
+
+// causeMissing is the cause of an add of what is not there; see replacing.
+const causeMissing = "it is in the manifest and does not run"
+
+func unanswered(s *schema.PodStatus) string {
+	return "its machine neither answers nor is it proven dead: " + s.Message
 }
 
 func failures(status *schema.PodStatus) []schema.Failure {
@@ -71,6 +79,8 @@ type podDiffer struct {
 	// going are the objects removed in this round; they are added in the next.
 	goingContainers map[string]bool
 	goingEmptyDirs  map[string]bool
+	// stuck are the containers that have to go and could not be removed yet.
+	stuck map[string]bool
 }
 
 func (d *podDiffer) grace() time.Duration {
@@ -81,11 +91,31 @@ func (d *podDiffer) wait(kind Kind, name, reason string, until time.Time) {
 	d.pending = append(d.pending, Pending{Pod: d.pod.Ref, Kind: kind, Name: name, Reason: reason, Until: until})
 }
 
+// attempt plans a removal or a wait, unless one failed and its back-off is not over; of
+// which spec does not matter, since the object is the same.
+func (d *podDiffer) attempt(a Action) {
+	counts := anyFailure
+	if a.Type == Remove {
+		counts = ofRemoval
+	}
+	if f, at, ok := backsOff(failures(d.status), a.Kind, a.Name, counts, d.now); ok {
+		d.pending = append(d.pending, failed(d.pod.Ref, f, at))
+		if a.Type == Remove && a.Kind == KindContainer {
+			if d.stuck == nil {
+				d.stuck = make(map[string]bool)
+			}
+			d.stuck[a.Name] = true
+		}
+		return
+	}
+	d.actions = append(d.actions, a)
+}
+
 // try plans an add, unless one of the same spec failed and its back-off is not over.
 func (d *podDiffer) try(kind Kind, name, digest, cause string) bool {
 	if f, ok := failureOf(d.status, kind, name, digest); ok {
-		if at := retryAt(f); d.now.Before(at) {
-			d.wait(kind, name, fmt.Sprintf("%s (failed %d times: %s)", f.Reason, f.Attempts, f.Message), at)
+		if at := retryAt(f); d.now.Before(at) && !ahead(f.At, d.now, retryMost) {
+			d.pending = append(d.pending, failed(d.pod.Ref, f, at))
 			return false
 		}
 		cause += fmt.Sprintf(" (try %d)", f.Attempts+1)
@@ -98,7 +128,8 @@ func (d *podDiffer) try(kind Kind, name, digest, cause string) bool {
 //
 //  1. Containers that changed, went, or mount an emptyDir that changes are removed, the
 //     last first. A changed init container takes everything that came after it along, as
-//     what it prepared no longer holds.
+//     what it prepared no longer holds; so does one whose emptyDir changes or was lost
+//     (one in memory is, with its VM), as long as something is still to run on it.
 //  2. EmptyDirs that changed or went are removed, once no container mounts them.
 //  3. Containers that ended are waited for (reaped).
 //  4. EmptyDirs are added.
@@ -108,24 +139,35 @@ func (d *podDiffer) try(kind Kind, name, digest, cause string) bool {
 func (d *podDiffer) inside(status *schema.PodStatus) {
 	d.removeContainers(status)
 	d.removeEmptyDirs(status)
-	for i := range status.Containers {
-		c := &status.Containers[i]
-		if c.State == schema.ContainerExited && !d.goingContainers[c.Name] {
-			d.actions = append(d.actions, Action{
-				Type: Wait, Kind: KindContainer, Pod: d.pod.Ref, Name: c.Name, Cause: ending(c), Spec: d.pod,
-			})
-		}
-	}
+	d.reap(status)
 	for i := range d.pod.EmptyDirs {
 		e := &d.pod.EmptyDirs[i]
 		if findEmptyDir(status, e.Name) == nil && !d.goingEmptyDirs[e.Name] {
-			d.try(KindEmptyDir, e.Name, e.Digest(), "it is in the manifest and does not exist")
+			d.try(KindEmptyDir, e.Name, e.Digest(), causeNone)
 		}
 	}
 	if d.addInitContainers(status) {
 		d.addContainers(status)
 	}
 	d.trim(status)
+}
+
+// causeNone is causeMissing of an emptyDir.
+const causeNone = "it is in the manifest and does not exist"
+
+// reap plans the waits for containers that ended, in the order of the manifest.
+func (d *podDiffer) reap(status *schema.PodStatus) {
+	ended := func(c schema.ContainerStatus) bool {
+		return c.State == schema.ContainerExited && !d.goingContainers[c.Name]
+	}
+	if !slices.ContainsFunc(status.Containers, ended) {
+		return
+	}
+	for _, c := range slices.Backward(d.inReverse(status)) {
+		if ended(*c) {
+			d.attempt(Action{Type: Wait, Kind: KindContainer, Pod: d.pod.Ref, Name: c.Name, Cause: ending(c), Spec: d.pod})
+		}
+	}
 }
 
 func findContainer(s *schema.PodStatus, name string) *schema.ContainerStatus {
@@ -150,13 +192,19 @@ func findEmptyDir(s *schema.PodStatus, name string) *schema.EmptyDirStatus {
 // containers and each in reverse order of the manifest.
 func (d *podDiffer) removeContainers(status *schema.PodStatus) {
 	causes := make(map[string]string) // by name of the container that goes
+	emptied := d.emptied(status)
 	for i := range status.Containers {
 		c := &status.Containers[i]
 		if cause := d.removalCause(status, c); cause != "" {
 			causes[c.Name] = cause
+		} else if volume, ok := emptied[c.Name]; ok {
+			causes[c.Name] = "what it prepared in emptyDir " + volume + " is lost"
 		}
 	}
-	d.reinitialise(status, causes)
+	d.reinitialise(status, causes, emptied)
+	if len(causes) == 0 {
+		return
+	}
 	d.goingContainers = make(map[string]bool, len(causes))
 	for _, c := range d.inReverse(status) {
 		cause, ok := causes[c.Name]
@@ -164,7 +212,7 @@ func (d *podDiffer) removeContainers(status *schema.PodStatus) {
 			continue
 		}
 		d.goingContainers[c.Name] = true
-		d.actions = append(d.actions, Action{
+		d.attempt(Action{
 			Type: Remove, Kind: KindContainer, Pod: d.pod.Ref, Name: c.Name, Cause: cause,
 			Disruptive: c.State == schema.ContainerRunning,
 			Replacing:  d.pod.Container(c.Name) != nil,
@@ -197,32 +245,6 @@ func (d *podDiffer) removalCause(status *schema.PodStatus, c *schema.ContainerSt
 
 func (d *podDiffer) isInit(name string) bool {
 	return slices.ContainsFunc(d.pod.InitContainers, func(c schema.Container) bool { return c.Name == name })
-}
-
-// reinitialise adds to causes what has to run again because an init container changed or
-// is new: every init container after it, and all regular containers.
-func (d *podDiffer) reinitialise(status *schema.PodStatus, causes map[string]string) {
-	first := ""
-	for i := range d.pod.InitContainers {
-		name := d.pod.InitContainers[i].Name
-		s := findContainer(status, name)
-		if _, changed := causes[name]; (s == nil || changed) && first == "" {
-			first = name
-			continue
-		}
-		if first != "" && s != nil && causes[name] == "" {
-			causes[name] = "it comes after init container " + first + ", which changed"
-		}
-	}
-	if first == "" {
-		return
-	}
-	for i := range status.Containers {
-		c := &status.Containers[i]
-		if !c.Init && causes[c.Name] == "" {
-			causes[c.Name] = "init container " + first + " changed and has to run first"
-		}
-	}
 }
 
 // inReverse returns the containers in the order they are removed in: regular ones, then
@@ -259,6 +281,9 @@ func (d *podDiffer) inReverse(status *schema.PodStatus) []*schema.ContainerStatu
 
 // removeEmptyDirs plans the removals of emptyDirs that nothing mounts any more.
 func (d *podDiffer) removeEmptyDirs(status *schema.PodStatus) {
+	if len(status.EmptyDirs) == 0 {
+		return
+	}
 	d.goingEmptyDirs = make(map[string]bool)
 	names := make([]string, 0, len(status.EmptyDirs))
 	for _, e := range status.EmptyDirs {
@@ -279,118 +304,27 @@ func (d *podDiffer) removeEmptyDirs(status *schema.PodStatus) {
 			d.wait(KindEmptyDir, name, "container "+user+" still mounts it", time.Time{})
 			continue
 		}
-		d.actions = append(d.actions, Action{
+		d.attempt(Action{
 			Type: Remove, Kind: KindEmptyDir, Pod: d.pod.Ref, Name: name, Cause: cause,
 			Disruptive: true, Replacing: want != nil, Spec: d.pod,
 		})
 	}
 }
 
-// mountedBy returns a container that holds the emptyDir after this round's removals.
+// mountedBy returns a container that holds the emptyDir after this round's removals; one
+// whose mounts cannot be told may hold any.
 func (d *podDiffer) mountedBy(status *schema.PodStatus, volume string) string {
-	for i := range status.Containers {
-		c := &status.Containers[i]
-		if d.goingContainers[c.Name] || c.State == schema.ContainerTerminated || c.Spec == nil {
+	for _, c := range d.inReverse(status) {
+		if d.goingContainers[c.Name] && !d.stuck[c.Name] || c.State == schema.ContainerTerminated {
 			continue
 		}
-		if slices.ContainsFunc(c.Spec.Mounts, func(m schema.VolumeMount) bool { return m.Volume == volume }) {
+		spec := c.Spec
+		if want := d.pod.Container(c.Name); spec == nil && want != nil && want.Digest() == c.Digest {
+			spec = want
+		}
+		if spec == nil || slices.ContainsFunc(spec.Mounts, func(m schema.VolumeMount) bool { return m.Volume == volume }) {
 			return c.Name
 		}
 	}
 	return ""
-}
-
-// addInitContainers plans the next init container; it says whether all have ended well.
-func (d *podDiffer) addInitContainers(status *schema.PodStatus) bool {
-	for i := range d.pod.InitContainers {
-		c := &d.pod.InitContainers[i]
-		s := findContainer(status, c.Name)
-		switch {
-		case d.goingContainers[c.Name]:
-			return false
-		case s == nil:
-			d.addContainer(c, "it is in the manifest and does not run")
-			return false
-		case s.State == schema.ContainerTerminated && s.ExitCode == 0:
-			continue
-		case s.State == schema.ContainerTerminated && d.pod.RestartPolicy == schema.RestartNever:
-			return false // the pod has failed
-		case s.State == schema.ContainerTerminated:
-			d.restart(c, s)
-			return false
-		default:
-			if s.State != schema.ContainerExited {
-				d.wait(KindContainer, c.Name, "the init container has not ended yet", time.Time{})
-			}
-			return false
-		}
-	}
-	return true
-}
-
-// addContainers plans all regular containers that do not run and should.
-func (d *podDiffer) addContainers(status *schema.PodStatus) {
-	for i := range d.pod.Containers {
-		c := &d.pod.Containers[i]
-		s := findContainer(status, c.Name)
-		switch {
-		case d.goingContainers[c.Name]:
-		case s == nil:
-			d.addContainer(c, "it is in the manifest and does not run")
-		case s.State == schema.ContainerTerminated && restarts(d.pod.RestartPolicy, s.ExitCode):
-			d.restart(c, s)
-		}
-	}
-}
-
-// restarts tells whether a regular container that ended is started again.
-func restarts(policy schema.RestartPolicy, exitCode int) bool {
-	return policy == schema.RestartAlways || policy == schema.RestartOnFailure && exitCode != 0
-}
-
-// restart plans the next run of a container that ended, after its back-off.
-func (d *podDiffer) restart(c *schema.Container, s *schema.ContainerStatus) {
-	if at := restartAt(s); d.now.Before(at) {
-		d.wait(KindContainer, c.Name, "back-off: "+ending(s), at)
-		return
-	}
-	d.addContainer(c, fmt.Sprintf("%s; restartPolicy is %s", ending(s), d.pod.RestartPolicy))
-}
-
-// addContainer plans a start, unless a volume of the container is on its way out.
-func (d *podDiffer) addContainer(c *schema.Container, cause string) {
-	for _, m := range c.Mounts {
-		if d.goingEmptyDirs[m.Volume] {
-			d.wait(KindContainer, c.Name, "its emptyDir "+m.Volume+" is being replaced", time.Time{})
-			return
-		}
-	}
-	d.try(KindContainer, c.Name, c.Digest(), cause)
-}
-
-// A trim is worth it when the host file holds this much more than the file system in
-// it uses, and a fifth of it; and not more often than every ten minutes.
-const (
-	trimWorth    = 64 << 20
-	trimFraction = 5
-	trimEvery    = 10 * time.Minute
-)
-
-// trim plans a trim of a pod that has nothing else to do.
-func (d *podDiffer) trim(status *schema.PodStatus) {
-	store := status.Store
-	free := store.HostBytes - store.UsedBytes
-	if len(d.actions) > 0 || d.policy.NoTrim || free < trimWorth || free < store.HostBytes/trimFraction {
-		return
-	}
-	if _, failed := failureOf(status, KindPod, d.pod.Name, d.pod.VMDigest()); failed {
-		return
-	}
-	if due := store.TrimmedAt.Add(trimEvery); d.now.Before(due) {
-		return
-	}
-	d.actions = append(d.actions, Action{
-		Type: Trim, Kind: KindPod, Pod: d.pod.Ref, Name: d.pod.Name, Spec: d.pod,
-		Cause: fmt.Sprintf("about %d MiB of its store on the host are free inside", free>>20),
-	})
 }

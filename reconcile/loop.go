@@ -3,7 +3,7 @@ package reconcile
 import (
 	"context"
 	"fmt"
-	"reflect"
+	"maps"
 	"sync"
 	"time"
 
@@ -40,8 +40,14 @@ const (
 	defaultParallel = 8
 	// lookEvery bounds how long a lost wake-up can matter.
 	lookEvery = 30 * time.Second
-	// actionLimit bounds any action; pulling a large image is the longest honest one.
-	actionLimit = 15 * time.Minute
+	// lookLimit bounds each half of a look; the first settles for some seconds.
+	lookLimit = time.Minute
+	// lookRest is the least time between looks while pods are worked on: each step of each
+	// of them asks for one.
+	lookRest = 20 * time.Millisecond
+	// failureRest is the least time that a pod is left alone after a failed action, also
+	// when Actual remembers nothing of it.
+	failureRest = time.Second
 	// stopLimit is how long actions under way get to reach their end when the loop stops.
 	stopLimit = 20 * time.Second
 )
@@ -54,8 +60,15 @@ type Loop struct {
 	wake    chan struct{}
 	slots   chan struct{}
 
+	// looked is when the last look began; loop alone uses it and kept.
+	looked time.Time
+	kept   map[schema.Ref]sameAs
+
 	mu   sync.Mutex
 	busy map[schema.Ref]bool
+	// resting are the pods that had a failed action, until when they are left alone.
+	resting map[schema.Ref]time.Time
+	causes  causes
 }
 
 // NewLoop returns a loop; nothing is looked at yet.
@@ -69,7 +82,10 @@ func NewLoop(desired Desired, actual Actual, opt Options) *Loop {
 		opt:     opt,
 		wake:    make(chan struct{}, 1),
 		slots:   make(chan struct{}, opt.Parallel),
+		kept:    make(map[schema.Ref]sameAs),
 		busy:    make(map[schema.Ref]bool),
+		resting: make(map[schema.Ref]time.Time),
+		causes:  make(causes),
 	}
 }
 
@@ -85,11 +101,10 @@ func (l *Loop) Wake() {
 // Run keeps converging until ctx ends, then lets what is under way come to its end. It
 // returns nil then, once everything it started has ended.
 func (l *Loop) Run(ctx context.Context) error {
-	_, err := l.loop(ctx, func(look) bool { return false })
-	if ctx.Err() != nil {
-		return nil
+	if _, err := l.loop(ctx, func(look) bool { return false }); ctx.Err() == nil {
+		return err
 	}
-	return err
+	return nil
 }
 
 // look is one look at the world.
@@ -97,7 +112,12 @@ type look struct {
 	desired schema.DesiredState
 	actual  schema.ActualState
 	plan    Plan
-	busy    int // pods that are being worked on
+	busy    int // pods that are being worked on, or were when the look began
+	// stale are the pods that were worked on when the look began: what it says of them may
+	// be from before their actions.
+	stale map[schema.Ref]bool
+	// rested is when the first pod that rests after a failure may be worked on; zero if none does.
+	rested time.Time
 	// lingering: a pod that is meant to end has only just begun to run.
 	lingering bool
 }
@@ -115,6 +135,9 @@ func (l *Loop) loop(ctx context.Context, enough func(look) bool) (last look, err
 		case <-l.wake:
 		case <-timer.C:
 		}
+		if err := l.pace(ctx); err != nil {
+			return last, err
+		}
 		seen, err := l.look(ctx)
 		if err != nil {
 			if ctx.Err() == nil {
@@ -123,12 +146,12 @@ func (l *Loop) loop(ctx context.Context, enough func(look) bool) (last look, err
 			timer.Reset(time.Second)
 			continue
 		}
-		seen.busy = l.act(ctx, &seen, &workers)
+		l.act(ctx, &seen, &workers)
 		last = seen
 		if enough(seen) {
 			return last, nil
 		}
-		next := until(seen.plan.Next)
+		next := min(until(seen.plan.Next), until(seen.rested))
 		if seen.lingering {
 			next = min(next, lingers)
 		}
@@ -144,138 +167,56 @@ func until(next time.Time) time.Duration {
 	return min(max(time.Until(next), 0), lookEvery)
 }
 
+// pace keeps looks apart while pods are worked on.
+func (l *Loop) pace(ctx context.Context) error {
+	l.mu.Lock()
+	busy := len(l.busy) > 0
+	l.mu.Unlock()
+	if rest := lookRest - time.Since(l.looked); busy && rest > 0 {
+		select {
+		case <-time.After(rest):
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+	l.looked = time.Now()
+	return nil
+}
+
+// within calls a reader with lookLimit.
+func within[T any](ctx context.Context, read func(context.Context) (T, error)) (T, error) {
+	ctx, cancel := context.WithTimeout(ctx, lookLimit)
+	defer cancel()
+	return read(ctx)
+}
+
 func (l *Loop) look(ctx context.Context) (look, error) {
-	desired, err := l.desired.Pods(ctx)
+	l.mu.Lock()
+	stale := maps.Clone(l.busy)
+	l.mu.Unlock()
+	desired, err := within(ctx, l.desired.Pods)
 	if err != nil {
 		return look{}, fmt.Errorf("read the desired state: %w", err)
 	}
-	actual, err := l.actual.Pods(ctx)
+	actual, err := within(ctx, l.actual.Pods)
 	if err != nil {
 		return look{}, fmt.Errorf("read the actual state: %w", err)
 	}
 	now := time.Now()
 	plan := Diff(desired, actual, l.opt.Policy, now)
+	l.mu.Lock()
+	for i, a := range plan.Actions {
+		plan.Actions[i] = l.causes.explain(a)
+	}
+	l.mu.Unlock()
 	if l.opt.Observer != nil {
 		l.opt.Observer.Looked(desired, actual, plan)
 	}
-	seen := look{desired: desired, actual: actual, plan: plan}
+	seen := look{desired: desired, actual: actual, plan: plan, stale: stale}
 	statuses := statusesOf(actual)
 	for i := range desired.Pods {
 		pod := &desired.Pods[i]
 		seen.lingering = seen.lingering || lingering(pod, statuses[pod.Ref], now)
 	}
 	return seen, nil
-}
-
-// act starts a worker for each pod that has actions and none under way; it returns how
-// many pods are being worked on.
-func (l *Loop) act(ctx context.Context, seen *look, workers *sync.WaitGroup) int {
-	byPod := make(map[schema.Ref][]Action)
-	for _, a := range seen.plan.Actions {
-		byPod[a.Pod] = append(byPod[a.Pod], a)
-	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	for ref, actions := range byPod {
-		l.start(workers, ref, func() { l.work(ctx, actions) })
-	}
-	l.record(ctx, seen, workers)
-	return len(l.busy)
-}
-
-// start runs work for a pod unless it is worked on already. The caller holds l.mu.
-func (l *Loop) start(workers *sync.WaitGroup, ref schema.Ref, work func()) {
-	if l.busy[ref] {
-		return
-	}
-	l.busy[ref] = true
-	workers.Go(func() {
-		work()
-		l.mu.Lock()
-		delete(l.busy, ref)
-		l.mu.Unlock()
-		l.Wake()
-	})
-}
-
-// work does a pod's actions in order, up to the first that fails: what comes after it
-// counts on it, and the next look sees what is left.
-func (l *Loop) work(ctx context.Context, actions []Action) {
-	select {
-	case l.slots <- struct{}{}:
-		defer func() { <-l.slots }()
-	case <-ctx.Done():
-		return
-	}
-	for _, a := range actions {
-		if ctx.Err() != nil || l.do(ctx, a) != nil {
-			return
-		}
-	}
-}
-
-// do carries out one action. When the loop is told to stop, the action gets some time to
-// come to its end.
-func (l *Loop) do(ctx context.Context, a Action) error {
-	limited, cancel := context.WithTimeout(context.WithoutCancel(ctx), actionLimit)
-	defer cancel()
-	defer context.AfterFunc(ctx, func() {
-		select {
-		case <-time.After(stopLimit):
-			cancel()
-		case <-limited.Done():
-		}
-	})()
-	log := l.opt.Log.WithValues("pod", a.Pod.String(), "action", a.String())
-	if l.opt.Observer != nil {
-		l.opt.Observer.ActionStarted(a)
-	}
-	log.V(1).Info("started", "cause", a.Cause)
-	start := time.Now()
-	result, err := l.actual.Apply(limited, a)
-	took := time.Since(start)
-	if l.opt.Observer != nil {
-		l.opt.Observer.ActionFinished(a, took, result, err)
-	}
-	if err != nil {
-		log.V(1).Info("failed", "took", took, "cause", err.Error())
-	} else {
-		log.V(1).Info("done", "took", took)
-	}
-	return err
-}
-
-// record keeps what changed about pods without needing an action. The caller holds l.mu.
-func (l *Loop) record(ctx context.Context, seen *look, workers *sync.WaitGroup) {
-	recorder, ok := l.actual.(Recorder)
-	if !ok {
-		return
-	}
-	desired := make(map[schema.Ref]*schema.Pod, len(seen.desired.Pods))
-	for i := range seen.desired.Pods {
-		desired[seen.desired.Pods[i].Ref] = &seen.desired.Pods[i]
-	}
-	for i := range seen.actual.Pods {
-		status := &seen.actual.Pods[i]
-		pod := desired[status.Ref]
-		if pod == nil || !status.Configured || status.Machine != schema.MachineRunning || sameWords(pod, status.Spec) ||
-			status.Source != pod.Source || status.VMDigest != pod.VMDigest() {
-			continue
-		}
-		l.start(workers, pod.Ref, func() {
-			if err := recorder.Record(ctx, pod); err != nil {
-				l.opt.Log.V(1).Info("the manifest is not kept with its pod", "pod", pod.Ref.String(), "cause", err.Error())
-			}
-		})
-	}
-}
-
-// sameWords tells whether two versions of a pod say the same, wherever they stand.
-func sameWords(a, b *schema.Pod) bool {
-	if b == nil {
-		return false
-	}
-	x, y := *a, *b
-	x.Origin, y.Origin = schema.Origin{}, schema.Origin{}
-	return reflect.DeepEqual(x, y)
 }

@@ -36,6 +36,8 @@ type machines struct {
 	// before runs ahead of an action, without the lock; its error fails the action.
 	before func(ctx context.Context, a Action) error
 	wake   func()
+	// forgets lets it remember no failure.
+	forgets bool
 }
 
 func newMachines(before func(context.Context, Action) error) *machines {
@@ -54,7 +56,9 @@ func (m *machines) Apply(ctx context.Context, a Action) (Result, error) {
 	m.mu.Unlock()
 	if m.before != nil {
 		if err := m.before(ctx, a); err != nil {
-			m.fail(a)
+			if !m.forgets {
+				m.fail(a)
+			}
 			return Result{}, err
 		}
 	}
@@ -79,11 +83,15 @@ func (m *machines) fail(a Action) {
 	if c := a.Spec.Container(a.Name); a.Kind == KindContainer && c != nil {
 		digest = c.Digest()
 	}
+	reason := "Broken"
+	if a.Type == Remove {
+		reason = reasonRemove
+	}
 	attempts := 1
 	if len(p.Failures) > 0 {
 		attempts = p.Failures[0].Attempts + 1
 	}
-	p.Failures = []schema.Failure{{Kind: string(a.Kind), Name: a.Name, Digest: digest, Attempts: attempts, At: time.Now(), Reason: "Broken"}}
+	p.Failures = []schema.Failure{{Kind: string(a.Kind), Name: a.Name, Digest: digest, Attempts: attempts, At: time.Now(), Reason: reason}}
 }
 
 // crash ends a container and tells the loop.

@@ -17,7 +17,8 @@ type model struct {
 
 func newModel(actual schema.ActualState, now time.Time) *model {
 	m := &model{pods: make(map[schema.Ref]*schema.PodStatus, len(actual.Pods)), now: now}
-	for _, p := range actual.Pods {
+	for _, seen := range statusesOf(actual) {
+		p := *seen
 		p.Containers = slices.Clone(p.Containers)
 		p.EmptyDirs = slices.Clone(p.EmptyDirs)
 		p.Failures = slices.Clone(p.Failures)

@@ -42,7 +42,7 @@ const (
 	HoldEmpty HoldKind = "empty"
 	// HoldBudget: more pods would be removed than a pass may.
 	HoldBudget HoldKind = "budget"
-	// HoldConflict: two sources claim one pod.
+	// HoldConflict: a pod is claimed twice.
 	HoldConflict HoldKind = "conflict"
 )
 
@@ -82,4 +82,6 @@ type Pending struct {
 	Reason string
 	// Until is when it becomes due by the clock alone; zero when an event has to come first.
 	Until time.Time
+	// Failed is true when it waits because its last try failed.
+	Failed bool
 }

@@ -34,6 +34,7 @@ func Foresee(desired schema.DesiredState, actual schema.ActualState, policy Poli
 	var p Preview
 	world := newModel(actual, now)
 	replaced := make(map[schema.Ref]bool)
+	causes := make(causes)
 	for round := range previewRounds {
 		state := actual
 		if round > 0 {
@@ -48,6 +49,8 @@ func Foresee(desired schema.DesiredState, actual schema.ActualState, policy Poli
 		}
 		for _, a := range plan.Actions {
 			world.apply(a)
+			a = causes.explain(a)
+			causes.note(a)
 			p.take(a, replaced)
 		}
 	}
