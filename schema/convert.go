@@ -75,7 +75,9 @@ const (
 // rule that the JSON Schema cannot say.
 func (d document) convert(known map[string]any) *Pod {
 	var m podManifest
-	decode(known, &m)
+	if err := decode(known, &m); err != nil && !d.failed() {
+		d.invalid(nil, "%v", err) // the schema let something through that has no place
+	}
 	spec := fieldPath{"spec"}
 	pod := &Pod{
 		Ref:           Ref{Namespace: m.Metadata.Namespace, Name: m.Metadata.Name},

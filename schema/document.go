@@ -18,17 +18,17 @@ type fieldPath []any
 func (p fieldPath) key(k string) fieldPath { return append(p[:len(p):len(p)], k) }
 func (p fieldPath) index(i int) fieldPath  { return append(p[:len(p):len(p)], i) }
 
-// String writes the path as Kubernetes does: spec.containers[0].image. Keys that hold
-// a dot are quoted.
+// String writes the path as Kubernetes does: spec.containers[0].image, and free keys in
+// brackets: metadata.labels[app], resources.limits[cpu].
 func (p fieldPath) String() string {
 	var b strings.Builder
-	for _, step := range p {
+	for i, step := range p {
 		switch s := step.(type) {
 		case int:
 			fmt.Fprintf(&b, "[%d]", s)
 		case string:
-			if strings.ContainsAny(s, ".[]") || s == "" {
-				fmt.Fprintf(&b, "[%s]", strconv.Quote(s))
+			if strings.ContainsAny(s, ".[] \t\r\n") || s == "" || i > 0 && freeKeys(p[i-1]) {
+				fmt.Fprintf(&b, "[%s]", s)
 				continue
 			}
 			if b.Len() > 0 {
@@ -40,6 +40,15 @@ func (p fieldPath) String() string {
 	return b.String()
 }
 
+// freeKeys tells the fields of Kubernetes that are mappings with any keys.
+func freeKeys(field any) bool {
+	switch field {
+	case "labels", "annotations", "limits", "requests":
+		return true
+	}
+	return false
+}
+
 // document is one YAML document of a file, or one item of a List in it.
 type document struct {
 	file   string
@@ -49,6 +58,13 @@ type document struct {
 	// doubled are the paths of keys that stand twice.
 	doubled []fieldPath
 	out     *[]Problem
+	nul     bool // some text may hold a NUL character
+	start   int  // how many problems there were before this object
+}
+
+// failed tells whether an error of this object was reported.
+func (d document) failed() bool {
+	return d.full() || slices.ContainsFunc((*d.out)[d.start:], func(p Problem) bool { return p.Severity == SeverityError })
 }
 
 // item returns the document of an object inside this one.
@@ -63,13 +79,32 @@ func (d document) report(p fieldPath, severity Severity, class ProblemClass, for
 }
 
 func (d document) reportRule(rule Rule, p fieldPath, severity Severity, class ProblemClass, format string, args ...any) {
+	if d.full() {
+		return
+	}
 	full := slices.Concat(d.prefix, p)
 	line, column := d.position(full)
-	*d.out = append(*d.out, Problem{
+	d.add(Problem{
 		File: d.file, Line: line, Column: column, Path: full.String(),
 		Severity: severity, Class: class, Rule: rule, Message: fmt.Sprintf(format, args...),
 	})
 }
+
+// add keeps a problem, and of too many that there are more.
+func (d document) add(p Problem) {
+	switch {
+	case len(*d.out) < maxProblems:
+	case len(*d.out) == maxProblems:
+		p.Path, p.Severity, p.Class, p.Rule = "", SeverityError, ClassInvalid, ""
+		p.Message = fmt.Sprintf("there are more problems than %d in this file; the others are not shown", maxProblems)
+	default:
+		return
+	}
+	*d.out = append(*d.out, p)
+}
+
+// full tells that nothing more can be reported, so that looking further is idle.
+func (d document) full() bool { return len(*d.out) > maxProblems }
 
 // invalid reports a value that is not allowed.
 func (d document) invalid(p fieldPath, format string, args ...any) {
@@ -127,19 +162,27 @@ type chunk struct {
 	line int // lines before it
 }
 
-// split cuts a file at its document separators, as Kubernetes' reader does.
+// split cuts a file at its document separators, which YAML allows nowhere else.
 func split(data []byte) []chunk {
 	var chunks []chunk
 	start, startLine, line := 0, 0, 0
+	directives := true // nothing but directives and comments since start
 	for i := 0; i < len(data); {
 		end := len(data)
 		if n := bytes.IndexByte(data[i:], '\n'); n >= 0 {
 			end = i + n + 1
 		}
 		text := data[i:end]
-		if i > start && bytes.HasPrefix(text, []byte("---")) && separator(text) {
+		switch {
+		case separator(text, "---") && !directives:
 			chunks = append(chunks, chunk{data[start:i], startLine})
 			start, startLine = i, line
+		case separator(text, "..."):
+			chunks = append(chunks, chunk{data[start:i], startLine})
+			start, startLine, directives = end, line+1, true
+		}
+		if t := bytes.TrimSpace(text); !separator(text, "...") && len(t) > 0 && t[0] != '#' && t[0] != '%' {
+			directives = false
 		}
 		line++
 		i = end
@@ -147,9 +190,10 @@ func split(data []byte) []chunk {
 	return append(chunks, chunk{data[start:], startLine})
 }
 
-// separator tells whether a line that begins with --- ends a document.
-func separator(line []byte) bool {
-	return len(line) == 3 || line[3] == ' ' || line[3] == '\t' || line[3] == '\r' || line[3] == '\n'
+// separator tells whether a line begins with a marker of YAML, --- or ... .
+func separator(line []byte, marker string) bool {
+	rest, ok := bytes.CutPrefix(line, []byte(marker))
+	return ok && (len(rest) == 0 || bytes.IndexByte([]byte(" \t\r\n"), rest[0]) >= 0)
 }
 
 // errorLine finds the line that a YAML parser's message names.

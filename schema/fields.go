@@ -75,6 +75,9 @@ func (d document) prune(tree, node *fieldTree, value any, p fieldPath) any {
 func (d document) pruneObject(tree, node *fieldTree, object map[string]any, p fieldPath) map[string]any {
 	known := make(map[string]any, len(object))
 	for _, key := range slices.Sorted(maps.Keys(object)) {
+		if d.full() {
+			break
+		}
 		value, at := object[key], p.key(key)
 		field := node.Properties[key]
 		switch {

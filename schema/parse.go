@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"slices"
 	"strings"
 	"unicode/utf8"
@@ -22,6 +23,11 @@ const (
 	maxDepth = 100
 	// maxDocuments is how many documents a file may have.
 	maxDocuments = 10_000
+	// maxTokens bounds the lines and entries of a file, and so the time and memory that
+	// reading it takes (about a second); 4 MiB of ordinary manifests have about 150,000.
+	maxTokens = 200_000
+	// maxProblems is how many problems of a file are told.
+	maxProblems = 1000
 )
 
 // ParseOptions say where a file belongs.
@@ -76,8 +82,21 @@ func checkText(data []byte) error {
 		return errors.New("it is not UTF-8 text")
 	case bytes.IndexByte(data, 0) >= 0:
 		return fmt.Errorf("line %d: it holds a NUL byte", 1+bytes.Count(data[:bytes.IndexByte(data, 0)], []byte("\n")))
+	case tokens(data) > maxTokens:
+		return fmt.Errorf("it has more than %d lines and entries", maxTokens)
 	}
 	return nil
+}
+
+// tokens counts what begins an entry, at least roughly and without parsing.
+func tokens(data []byte) (n int) {
+	for _, c := range data {
+		switch c {
+		case '\n', ',', '[', '{':
+			n++
+		}
+	}
+	return n
 }
 
 // parser collects what a file says.
@@ -85,6 +104,16 @@ type parser struct {
 	file string
 	opt  ParseOptions
 	out  Parsed
+}
+
+// names keeps what pod a document names. When that cannot be told, the file may mean any
+// pod, as if it were unreadable: what runs must not be taken for unwanted.
+func (p *parser) names(object map[string]any) {
+	if ref, ok := refOf(object); ok {
+		p.out.Refs = append(p.out.Refs, ref)
+		return
+	}
+	p.out.Unreadable = true
 }
 
 func (p *parser) syntax(c chunk, err error) {
@@ -95,6 +124,7 @@ func (p *parser) syntax(c chunk, err error) {
 // chunk reads one document. Positions come from the tree of nodes; values are converted
 // as Kubernetes converts them, which settles what YAML leaves open (yes, 0o7, ...).
 func (p *parser) chunk(c chunk) {
+	c.text = yamlEscapes(c.text)
 	var root yaml.Node
 	decoder := yaml.NewDecoder(bytes.NewReader(c.text))
 	if err := decoder.Decode(&root); err != nil {
@@ -124,8 +154,11 @@ func (p *parser) chunk(c chunk) {
 	if value == nil {
 		return
 	}
-	d := document{file: p.file, line: c.line, root: &root, out: &p.out.Problems}
+	d := document{file: p.file, line: c.line, root: &root, nul: bytes.Contains(text, []byte(`\u0000`)), out: &p.out.Problems}
 	d.duplicates(&root, nil, &d.doubled)
+	if slices.ContainsFunc(d.doubled, identifies) {
+		p.out.Unreadable = true
+	}
 	p.object(d, value, 0)
 }
 
@@ -175,10 +208,10 @@ func (d document) duplicates(node *yaml.Node, p fieldPath, found *[]fieldPath) {
 			key := node.Content[i]
 			if line, double := seen[key.Value]; double {
 				*found = append(*found, p.key(key.Value))
-				*d.out = append(*d.out, Problem{
+				d.add(Problem{
 					File: d.file, Line: key.Line + d.line, Column: key.Column, Path: p.key(key.Value).String(),
 					Severity: SeverityError, Class: ClassInvalid,
-					Message: fmt.Sprintf("the key %q stands here a second time, first in line %d; keep one of them", key.Value, line+d.line),
+					Message: fmt.Sprintf("the key %q stands here a second time, first in line %d; keep one of them", shorten(key.Value), line+d.line),
 				})
 			}
 			seen[key.Value] = key.Line
@@ -192,16 +225,25 @@ func (p *parser) object(d document, value any, depth int) {
 	object, ok := value.(map[string]any)
 	if !ok {
 		d.invalid(nil, "a manifest is a mapping with apiVersion, kind, metadata and spec; this is %s", describe(value))
+		p.out.Unreadable = true
 		return
 	}
 	kind, _ := object["kind"].(string)
 	version, _ := object["apiVersion"].(string)
 	switch {
+	case d.full():
+		p.out.Unreadable = true
+		return
 	case kind == "":
 		d.invalid(fieldPath{"kind"}, "required: what it is, for instance Pod")
+		p.names(object)
 		return
 	case (kind == "List" || kind == "PodList") && depth < maxDepth:
 		p.list(d, object, depth)
+		return
+	case misspelt(kind):
+		d.invalid(fieldPath{"kind"}, "there is no kind %q%s", shorten(kind), suggest(kind, []string{"Pod", "List"}))
+		p.names(object)
 		return
 	case kind != "Pod":
 		d.report(fieldPath{"kind"}, SeverityError, ClassUnsupported, "%s %s is not supported yet: Pods, and Lists of them, are", version, kind)
@@ -214,9 +256,10 @@ func (p *parser) list(d document, object map[string]any, depth int) {
 	items, ok := object["items"].([]any)
 	if !ok && object["items"] != nil {
 		d.invalid(fieldPath{"items"}, "must be a list, is %s", describe(object["items"]))
+		p.out.Unreadable = true
 		return
 	}
-	for key := range object {
+	for _, key := range slices.Sorted(maps.Keys(object)) {
 		if !slices.Contains([]string{"apiVersion", "kind", "metadata", "items"}, key) {
 			d.report(fieldPath{key}, SeverityError, ClassUnknown, "a List has no key %q%s", key, suggest(key, []string{"apiVersion", "kind", "metadata", "items"}))
 		}
@@ -228,24 +271,23 @@ func (p *parser) list(d document, object map[string]any, depth int) {
 
 // pod reads one Pod.
 func (p *parser) pod(d document, object map[string]any) {
-	before := len(*d.out)
-	if ref, ok := refOf(object); ok {
-		p.out.Refs = append(p.out.Refs, ref)
+	d.start = len(*d.out)
+	p.names(object)
+	known := d.fields(object)
+	d.shape(known)
+	pod := d.convert(known)
+	if d.nul {
+		d.nuls(object, nil)
+	}
+	if d.failed() {
+		return
+	}
+	if slices.ContainsFunc(d.doubled, func(double fieldPath) bool { return slices.Equal(double[:min(len(double), len(d.prefix))], d.prefix) }) {
+		return
 	}
 	manifest, err := json.Marshal(object)
 	if err != nil {
 		d.invalid(nil, "%v", err)
-		return
-	}
-	known := d.fields(object)
-	d.shape(known)
-	pod := d.convert(known)
-	for _, problem := range (*d.out)[before:] {
-		if problem.Severity == SeverityError {
-			return
-		}
-	}
-	if slices.ContainsFunc(d.doubled, func(double fieldPath) bool { return slices.Equal(double[:min(len(double), len(d.prefix))], d.prefix) }) {
 		return
 	}
 	line, _ := d.position(d.prefix)
@@ -259,8 +301,30 @@ func (p *parser) pod(d document, object map[string]any) {
 // kept in a VM compares equal to it: an empty list and none are the same.
 func canonical(pod *Pod) Pod {
 	var same Pod
-	decode(pod, &same)
+	if err := decode(pod, &same); err != nil {
+		panic("schema: a pod does not come back from its JSON: " + err.Error()) // only plain data is in one
+	}
 	return same
+}
+
+// identifies tells keys that say which pods a document means, at its top.
+func identifies(p fieldPath) bool {
+	switch p.String() {
+	case "apiVersion", "kind", "items", "metadata", "metadata.name", "metadata.namespace":
+		return true
+	}
+	return len(p) > 0 && p[0] == "items"
+}
+
+// misspelt tells kinds that were surely meant to be Pod or List.
+func misspelt(kind string) bool {
+	const slips = 2 // two letters exchanged
+	lower := strings.ToLower(kind)
+	switch lower {
+	case "job", "node": // Kubernetes has them, and they are as close
+		return false
+	}
+	return kind != "Pod" && (distance(lower, "pod") <= slips || distance(lower, "list") <= slips)
 }
 
 // refOf returns the pod that a manifest names, as far as it can be told.

@@ -1,6 +1,7 @@
 package schema
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"math"
@@ -147,22 +148,46 @@ func (d document) quantity(q quantity, p fieldPath) resource.Quantity {
 	if q == "" {
 		return resource.Quantity{}
 	}
+	if !sized(string(q)) {
+		d.invalid(p, "%q is out of any range", shorten(string(q)))
+		return resource.Quantity{}
+	}
 	v, err := resource.ParseQuantity(string(q))
 	switch {
 	case err != nil:
 		d.invalid(p, "%q is not a quantity: write a number with or without a suffix, such as 500m, 1, 64Mi or 2G", shorten(string(q)))
+		return resource.Quantity{}
 	case v.Sign() < 0:
 		d.invalid(p, "must be greater than or equal to 0, is %s", shorten(string(q)))
+		return resource.Quantity{}
 	}
 	return v
+}
+
+// sized tells whether a quantity is short and its exponent small: the library spends
+// minutes on 1e999999999.
+func sized(q string) bool {
+	const (
+		maxLength   = 64
+		maxExponent = 18 // of bytes in 63 bits
+	)
+	if len(q) > maxLength {
+		return false
+	}
+	i := strings.LastIndexAny(q, "eE")
+	if i < 0 {
+		return true
+	}
+	exponent, err := strconv.Atoi(q[i+1:])
+	if errors.Is(err, strconv.ErrRange) {
+		return false
+	}
+	return err != nil || exponent >= -maxExponent && exponent <= maxExponent
 }
 
 // bytes reads a whole number of bytes.
 func (d document) bytes(q quantity, p fieldPath) int64 {
 	v := d.quantity(q, p)
-	if v.Sign() < 0 {
-		return 0
-	}
 	return v.Value()
 }
 
@@ -190,7 +215,7 @@ func (d document) resources(m *containerManifest, p fieldPath) ResourceLimits {
 
 func (d document) notAbove(m *containerManifest, name string, request, limit resource.Quantity, p fieldPath) {
 	if _, ok := m.Resources.Limits[name]; ok && request.Cmp(limit) > 0 {
-		d.invalid(p.key(name), "must be less than or equal to the limit of %s, is %s", limit.String(), request.String())
+		d.invalid(p, "must be less than or equal to the %s limit of %s, is %s", name, limit.String(), request.String())
 	}
 }
 

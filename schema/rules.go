@@ -19,6 +19,24 @@ func (d document) all(p fieldPath, value string, complaints []string) {
 	}
 }
 
+// nuls reports texts that hold a NUL character, which YAML and JSON can escape.
+func (d document) nuls(value any, p fieldPath) {
+	switch v := value.(type) {
+	case string:
+		if strings.ContainsRune(v, 0) {
+			d.invalid(p, "%q: must not hold a NUL character: no process can be given one", shorten(v))
+		}
+	case []any:
+		for i, item := range v {
+			d.nuls(item, p.index(i))
+		}
+	case map[string]any:
+		for _, key := range slices.Sorted(maps.Keys(v)) {
+			d.nuls(v[key], p.key(key))
+		}
+	}
+}
+
 func (d document) metadataRules(m podManifest) {
 	p := fieldPath{"metadata"}
 	if m.Metadata.Name != "" {

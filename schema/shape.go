@@ -4,7 +4,8 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
-	"slices"
+	"net/url"
+	"regexp"
 	"strconv"
 	"strings"
 	"sync"
@@ -15,13 +16,13 @@ import (
 // compiled is the embedded schema, ready to judge; compiled at first use.
 var compiled = sync.OnceValue( //nolint:gochecknoglobals // set once, never changed
 	func() *jsonschema.Schema {
-		const url = "pod.schema.json"
+		const name = "pod.schema.json"
 		c := jsonschema.NewCompiler()
 		c.LoadURL = nil // nothing is fetched
-		if err := c.AddResource(url, bytes.NewReader(schemaJSON)); err != nil {
+		if err := c.AddResource(name, bytes.NewReader(schemaJSON)); err != nil {
 			panic("schema: the embedded JSON Schema is broken: " + err.Error()) // a test compiles it
 		}
-		return c.MustCompile(url + "#/$defs/Pod")
+		return c.MustCompile(name + "#/$defs/Pod")
 	})
 
 // shape reports values that are not of the type, or not among the values, that the JSON
@@ -37,6 +38,9 @@ func (d document) shape(object map[string]any) {
 		return
 	}
 	for _, leaf := range leaves(invalid) {
+		if d.full() {
+			return
+		}
 		d.shapeError(object, leaf)
 	}
 }
@@ -67,7 +71,10 @@ func (d document) shapeError(object map[string]any, e *jsonschema.ValidationErro
 		d.invalid(at, "must be %s, is %s%s", article(want), describe(value), hint(want, value))
 	case "enum", "const":
 		allowed := quoted(e.Message)
-		d.invalid(at, "must be one of %s, is %s%s", strings.Join(allowed, ", "), describe(value), suggestFor(value, allowed))
+		d.invalid(at, "must be one of %s, is %s%s", list(allowed), describe(value), suggestFor(value, allowed))
+	case "minimum", "maximum":
+		bound, _, _ := strings.Cut(e.Message, " but found")
+		d.invalid(at, "%s, is %s", bound, describe(value))
 	case "minLength":
 		d.invalid(at, "required: it is empty")
 	case "minItems":
@@ -75,6 +82,14 @@ func (d document) shapeError(object map[string]any, e *jsonschema.ValidationErro
 	default:
 		d.invalid(at, "%s (found %s)", e.Message, describe(value))
 	}
+}
+
+func list(words []string) string {
+	shown := make([]string, len(words))
+	for i, w := range words {
+		shown[i] = strconv.Quote(w)
+	}
+	return strings.Join(shown, ", ")
 }
 
 func suggestFor(value any, allowed []string) string {
@@ -116,16 +131,14 @@ func article(want string) string {
 	}
 }
 
+// quotedWord is a word in either kind of quotes.
+var quotedWord = regexp.MustCompile(`"([^"]*)"|'([^']*)'`)
+
 // quoted returns the words that a message of the library holds in quotes.
 func quoted(message string) []string {
 	var words []string
-	for i, part := range strings.FieldsFunc(message, func(r rune) bool { return r == '\'' || r == '"' }) {
-		if i%2 == 1 {
-			words = append(words, part)
-		}
-	}
-	if strings.Contains(message, `""`) && !slices.Contains(words, "") {
-		words = append(words, `""`)
+	for _, m := range quotedWord.FindAllStringSubmatch(message, -1) {
+		words = append(words, m[1]+m[2])
 	}
 	return words
 }
@@ -136,6 +149,9 @@ func locate(value any, pointer string) (fieldPath, any) {
 	for step := range strings.SplitSeq(strings.TrimPrefix(pointer, "/"), "/") {
 		if step == "" {
 			continue
+		}
+		if plain, err := url.PathUnescape(step); err == nil { // the library escapes for both
+			step = plain
 		}
 		step = strings.NewReplacer("~1", "/", "~0", "~").Replace(step)
 		switch v := value.(type) {
@@ -154,12 +170,12 @@ func locate(value any, pointer string) (fieldPath, any) {
 	return p, value
 }
 
-// decode turns a known value into a Go type; shape has reported what does not fit, so
-// that errors are of no interest and what fits is taken.
-func decode(value any, into any) {
+// decode turns a known value into a Go type. Of what shape has reported, what fits is
+// taken all the same.
+func decode(value any, into any) error {
 	b, err := json.Marshal(value)
 	if err != nil {
 		panic(fmt.Sprintf("schema: marshal %T: %v", value, err)) // it came out of a JSON decoder
 	}
-	_ = json.Unmarshal(b, into)
+	return json.Unmarshal(b, into)
 }

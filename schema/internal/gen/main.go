@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"iter"
 	"maps"
+	"math"
 	"os"
 	"reflect"
 	"slices"
@@ -123,7 +124,7 @@ func (g *generator) ref(t reflect.Type) map[string]any {
 	case reflect.Int32:
 		return map[string]any{"type": "integer", "minimum": -1 << 31, "maximum": 1<<31 - 1}
 	case reflect.Int64:
-		return map[string]any{"type": "integer"}
+		return map[string]any{"type": "integer", "minimum": math.MinInt64, "maximum": math.MaxInt64}
 	case reflect.Slice:
 		return map[string]any{"type": "array", "items": g.ref(t.Elem())}
 	case reflect.Map:
@@ -159,11 +160,15 @@ func (g *generator) object(t reflect.Type) map[string]any {
 			property = g.ref(f.Type)
 			maps.Copy(property, constraints(key))
 		}
+		if class.class == "unsupported" {
+			// What Parse lets pass: defaults that ask for nothing, as kubectl prints them.
+			property["enum"] = []any{nil, false, "", []any{}, map[string]any{}}
+		}
 		property["x-firkin-class"] = class.class
 		if class.note != "" {
 			property["x-firkin-note"] = class.note
 		}
-		if d := docs[name]; d != "" {
+		if d := strings.TrimSpace(lead(class) + " " + docs[name]); d != "" {
 			property["description"] = d
 		}
 		properties[name] = property
@@ -176,6 +181,19 @@ func (g *generator) object(t reflect.Type) map[string]any {
 		object["description"] = d
 	}
 	return object
+}
+
+// lead begins the description of a field that does not do what Kubernetes says.
+func lead(f field) string {
+	text := map[string]string{"accepted": "Taken without effect", "unsupported": "Not supported yet"}[f.class]
+	switch {
+	case text == "":
+		return ""
+	case f.note == "":
+		return text + "."
+	default:
+		return text + ": " + f.note + "."
+	}
 }
 
 // jsonFields yields the fields of a struct by their JSON names, inlined ones included.
@@ -198,12 +216,19 @@ func jsonFields(t reflect.Type) iter.Seq2[string, reflect.StructField] {
 	}
 }
 
-// swaggerDoc is what k8s.io/api says of a type's fields.
+// swaggerDoc is what k8s.io/api says of a type ("") and its fields, inlined ones included.
 func swaggerDoc(t reflect.Type) map[string]string {
-	if d, ok := reflect.New(t).Interface().(interface{ SwaggerDoc() map[string]string }); ok {
-		return d.SwaggerDoc()
+	docs := make(map[string]string)
+	for i := range t.NumField() {
+		if f := t.Field(i); f.Anonymous && f.Type.Kind() == reflect.Struct {
+			maps.Copy(docs, swaggerDoc(f.Type))
+		}
 	}
-	return nil
+	delete(docs, "")
+	if d, ok := reflect.Zero(t).Interface().(interface{ SwaggerDoc() map[string]string }); ok {
+		maps.Copy(docs, d.SwaggerDoc())
+	}
+	return docs
 }
 
 func constant(s string) map[string]any { return map[string]any{"const": s} }
