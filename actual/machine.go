@@ -58,8 +58,8 @@ func (m *machine) know(info driver.Info) bool {
 	m.info = info
 	if info.State == driver.StateStopped {
 		m.pod = nil
-	} else if !info.StartedAt.Equal(old.StartedAt) {
-		m.ending = false
+	} else if old.State == driver.StateStopped && !info.StartedAt.Equal(old.StartedAt) {
+		m.ending = false // somebody else started it again
 	}
 	return old.State != info.State || old.Message != info.Message || old.StoreHostBytes != info.StoreHostBytes ||
 		!old.StartedAt.Equal(info.StartedAt)
