@@ -116,7 +116,15 @@ func (a *app) copyIn(ctx context.Context, local string, to podFile, namespace st
 	if err != nil {
 		return err
 	}
-	if err := writeFile(ctx, agent, src, to); err != nil {
+	// A blocked read of stdin cannot be interrupted; its goroutine then ends with the process.
+	written := make(chan error, 1)
+	go func() { written <- writeFile(ctx, agent, src, to) }()
+	select {
+	case err = <-written:
+	case <-ctx.Done():
+		err = context.Cause(ctx)
+	}
+	if err != nil {
 		return fmt.Errorf("write %s:%s/%s: %w", to.pod, to.volume, to.path, agentCause(err))
 	}
 	return nil
@@ -168,7 +176,18 @@ func (a *app) copyOut(ctx context.Context, from podFile, local, namespace string
 	if info, err := os.Stat(local); err == nil && info.IsDir() {
 		local = filepath.Join(local, path.Base(from.path))
 	}
-	f, err := renameio.NewPendingFile(local, renameio.WithPermissions(0o644), renameio.WithTempDir(filepath.Dir(local)))
+	if info, err := os.Stat(local); err == nil && !info.Mode().IsRegular() {
+		// A device or a pipe is written to; replacing it would break the host's.
+		f, err := os.OpenFile(local, os.O_WRONLY, 0)
+		if err != nil {
+			return err
+		}
+		return errors.Join(readFile(ctx, agent, from, f), f.Close())
+	}
+	if real, err := filepath.EvalSymlinks(local); err == nil {
+		local = real
+	}
+	f, err := renameio.NewPendingFile(local, renameio.WithPermissions(0o644), renameio.WithExistingPermissions(), renameio.WithTempDir(filepath.Dir(local)))
 	if err != nil {
 		return fmt.Errorf("write %s: %w", local, err)
 	}

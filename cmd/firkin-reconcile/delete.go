@@ -71,7 +71,7 @@ func (a *app) delete(ctx context.Context, names []string, opt deleteOptions) err
 		return err
 	}
 	chosen, missing := getOptions{names: names, namespace: opt.namespace}.choose(s)
-	if opt.ignore {
+	if opt.ignore && !errors.Is(missing, errAmbiguous) {
 		missing = nil
 	}
 	if len(chosen) == 0 && missing == nil {

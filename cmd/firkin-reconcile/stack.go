@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -134,6 +135,8 @@ func (s *stack) close() {
 	}
 }
 
+var errAmbiguous = errors.New("there is one in each of several namespaces")
+
 // find returns the pod of that name: "name", "namespace/name" or "pod/name". A bare
 // name is of the given namespace; with none, it must be the only pod of that name.
 func (s *stack) find(name, namespace string) (*schema.PodStatus, error) {
@@ -151,7 +154,7 @@ func (s *stack) find(name, namespace string) (*schema.PodStatus, error) {
 	case len(found) == 1:
 		return found[0], nil
 	case len(found) > 1:
-		return nil, remedy(fmt.Errorf("pod %s: there is one in each of several namespaces", name), "say which: %s", refs(found))
+		return nil, remedy(fmt.Errorf("pod %s: %w", name, errAmbiguous), "say which: %s", refs(found))
 	case len(s.pods) == 0:
 		return nil, remedy(fmt.Errorf("pod %s: not found", name), "no pods are here; firkin-reconcile apply DIR makes some")
 	}

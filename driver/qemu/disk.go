@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"strings"
+	"time"
 
 	"github.com/firkin-dev/firkin-reconcile/driver"
 )
@@ -16,6 +17,10 @@ const diskBus = "scsi"
 
 // maxDiskID is the longest serial number QEMU takes for a SCSI disk.
 const maxDiskID = 20
+
+// undoTimeout bounds taking back a disk whose attaching failed; what is left is taken up
+// by the next attach or detach.
+const undoTimeout = 10 * time.Second
 
 // attachment is what QEMU holds of a disk. Detaching takes it back step by step, and can
 // be taken up again after a step that failed.
@@ -73,7 +78,9 @@ func (v *vm) plug(ctx context.Context, d driver.Disk) error {
 	v.disks[d.ID] = a
 	if err := v.plugSteps(ctx, a, file); err != nil {
 		// A failed step counts as not taken, an unanswered one as taken.
-		return errors.Join(err, v.unplug(context.WithoutCancel(ctx), a))
+		undo, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTimeout)
+		defer cancel()
+		return errors.Join(err, v.unplug(undo, a))
 	}
 	return nil
 }

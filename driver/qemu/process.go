@@ -86,6 +86,9 @@ func (p *process) run(started chan<- error, console *cappedLog) {
 		return
 	}
 	p.pid = p.cmd.Process.Pid
+	// The shim's protection from the out-of-memory killer is not the machine's. Where there
+	// is no such thing, nothing was inherited either.
+	_ = os.WriteFile(fmt.Sprintf("/proc/%d/oom_score_adj", p.pid), []byte("0"), 0)
 	started <- nil
 	err := p.cmd.Wait()
 	console.close()

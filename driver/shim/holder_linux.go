@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -67,6 +68,6 @@ func isHolder(pid int, dir string) bool {
 	}
 	return slices.ContainsFunc(fds, func(fd os.DirEntry) bool {
 		target, err := os.Readlink(filepath.Join(proc, "fd", fd.Name()))
-		return err == nil && target == filepath.Join(dir, lockFile)
+		return err == nil && strings.TrimSuffix(target, " (deleted)") == filepath.Join(dir, lockFile)
 	})
 }

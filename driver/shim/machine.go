@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sys/unix"
 	"google.golang.org/grpc"
 	"google.golang.org/protobuf/types/known/durationpb"
 
@@ -99,12 +100,31 @@ func (m *machine) explainDead(info *driver.Info) {
 		info.Message = "it is not running, and its shim left no word (killed, or the host restarted)"
 	}
 	if !note.Dead {
-		if err := m.killOrphans(); err != nil {
+		err := m.killUnheld()
+		if errors.Is(err, errLocked) {
+			info.Message = "it is being started"
+			return
+		}
+		if err != nil {
 			info.Message = "its shim is dead, its VMM may not be: " + err.Error()
 			return
 		}
 	}
 	info.State = driver.StateStopped
+}
+
+// killUnheld ends what is left of a machine without a shim. The lock is kept meanwhile:
+// a machine that is started now must not be taken for an orphan. errLocked: it is.
+func (m *machine) killUnheld() error {
+	probe, err := openLock(m.dir)
+	if err != nil {
+		return err
+	}
+	defer probe.Close()
+	if err := flock(probe, unix.LOCK_SH|unix.LOCK_NB); err != nil {
+		return err
+	}
+	return m.killOrphans()
 }
 
 // askShim is Info of a machine with a shim.
@@ -333,7 +353,11 @@ func (m *machine) delete(ctx context.Context) error {
 		return nil
 	}
 	if !exists(filepath.Join(m.dir, lockFile)) {
-		return os.RemoveAll(m.dir) // somebody took its lock away: no shim can hold it
+		// Somebody took its lock away; a shim may hold the file that has no name any more.
+		if err := errors.Join(killHolder(m.dir), m.killOrphans()); err != nil {
+			return err
+		}
+		return os.RemoveAll(m.dir)
 	}
 	if err := m.stop(ctx, false); err != nil && !errors.Is(err, driver.ErrNotFound) {
 		return err
