@@ -26,9 +26,11 @@ type assembly struct {
 //
 //  1. A pod that exactly one valid document names is desired as that document says.
 //  2. A pod that several documents name is held, and each of them is an error.
-//  3. A pod that only an invalid document names is held.
+//  3. A pod that only an invalid document names, or one in a file that cannot be read
+//     any more, is held.
 //  4. A pod that was good before and that nothing names now is gone only when its file
-//     is surely gone or was read without error; otherwise it is held.
+//     is surely gone or was read without error, and no file of its source is being
+//     written, to which it may be moving; otherwise it is held.
 //
 // Held pods keep their last good version.
 func (s *Source) assemble() schema.DesiredState {
@@ -78,7 +80,7 @@ func (a *assembly) root(r *root) {
 			a.problem(f.path, 0, f.failed.Error())
 		}
 		a.out.Problems = append(a.out.Problems, f.parsed.Problems...)
-		if f.unclear() && !a.remembered(f) {
+		if f.unclear() && !f.known {
 			state.HeldFiles = append(state.HeldFiles, f.path)
 		}
 		valid := make(map[schema.Ref]bool)
@@ -93,29 +95,12 @@ func (a *assembly) root(r *root) {
 			}
 		}
 	}
-	if !r.known {
-		a.out.Problems = append(a.out.Problems, schema.Problem{
-			File: r.path, Severity: schema.SeverityError, Class: schema.ClassInvalid,
-			Message: r.reason + "; everything that came from here is left as it is",
-		})
-	}
 	a.out.Sources = append(a.out.Sources, state)
 }
 
 // unclear tells whether the file may hold pods that nobody can name at the moment.
 func (f *file) unclear() bool {
 	return f.failed != nil || f.taken == (stamp{}) || f.parsed.Unreadable
-}
-
-// remembered tells whether the pods of a file are known from an earlier version of it,
-// so that holding them is enough.
-func (a *assembly) remembered(f *file) bool {
-	for _, pod := range a.source.good {
-		if pod.Origin.File == f.path {
-			return true
-		}
-	}
-	return false
 }
 
 // settle decides about one pod that documents name.
@@ -133,6 +118,8 @@ func (a *assembly) settle(ref schema.Ref, claims []claim) {
 		a.hold(ref, source, "several documents name it: "+claimants(claims))
 	case claims[0].pod == nil:
 		a.hold(ref, source, "its manifest "+claims[0].file.path+" is not valid")
+	case claims[0].file.failed != nil:
+		a.hold(ref, source, claims[0].file.failed.Error())
 	default:
 		a.source.good[ref] = *claims[0].pod
 	}
@@ -160,6 +147,8 @@ func (a *assembly) mayStand(pod schema.Pod) string {
 		}
 		f := r.files[pod.Origin.File]
 		switch {
+		case !r.settled:
+			return "manifests of " + r.path + " are being written"
 		case f == nil:
 			return ""
 		case f.failed != nil:

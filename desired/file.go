@@ -56,29 +56,52 @@ type file struct {
 	settled bool
 	// failed is why it could not be read, nil when it could.
 	failed error
+	// known is true once a version was read in which all pods it means were valid: what
+	// a later, unclear version may still mean is among the last good pods.
+	known bool
 }
 
-// look brings the file up to date, reading it only when it changed and has settled.
-func (f *file) look(info fs.FileInfo, settle time.Duration, opt schema.ParseOptions) {
-	now := stampOf(info)
+// reading is what was read of a file and is not taken yet.
+type reading struct {
+	file   *file
+	parsed schema.Parsed
+	failed error
+}
+
+// take makes a reading what is known of its file.
+func (r reading) take() {
+	f := r.file
+	f.failed = r.failed
+	if r.failed != nil {
+		return
+	}
+	f.parsed, f.taken = r.parsed, f.stamp
+	f.known = f.known || !f.parsed.Unreadable && len(f.parsed.Pods) == len(f.parsed.Refs)
+}
+
+// look reads the file when it changed and has settled; nil means that there is nothing new.
+func (f *file) look(e entry, settle time.Duration, opt schema.ParseOptions) *reading {
+	if e.err != nil {
+		f.settled = true
+		return &reading{file: f, failed: e.err}
+	}
+	now := stampOf(e.info)
 	if now != f.stamp || f.seen.IsZero() {
 		f.stamp, f.seen = now, time.Now()
 	}
 	f.settled = f.stamp.quiet(f.seen, settle)
 	if !f.settled || f.taken == f.stamp && f.failed == nil {
-		return
+		return nil
 	}
 	data, err := readSettled(f.path, f.stamp)
-	if errors.Is(err, errBusy) {
+	switch {
+	case errors.Is(err, errBusy):
 		f.settled = false
-		return
+		return nil
+	case err != nil:
+		return &reading{file: f, failed: err}
 	}
-	f.failed = err
-	if err != nil {
-		return
-	}
-	f.parsed = schema.Parse(f.path, data, opt)
-	f.taken = f.stamp
+	return &reading{file: f, parsed: schema.Parse(f.path, data, opt)}
 }
 
 // errBusy: the file is open for writing, or changed while it was read.

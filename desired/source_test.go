@@ -25,20 +25,24 @@ const settle = 150 * time.Millisecond
 // world is a manifest directory that is watched.
 type world struct {
 	t      *testing.T
-	dir    string
 	source *Source
 	wakes  chan struct{}
 	// seen are all image values ever reported, to prove that none was wrong.
 	seen map[string]bool
 }
 
-func watch(t *testing.T, dir string) *world {
+func watch(t *testing.T, roots ...string) *world {
 	t.Helper()
-	source, err := New([]string{dir}, Options{Settle: settle, Reread: time.Second, Log: logr.Discard()})
+	return watchWith(t, Options{Settle: settle, Reread: time.Second, Log: logr.Discard()}, roots...)
+}
+
+func watchWith(t *testing.T, opt Options, roots ...string) *world {
+	t.Helper()
+	source, err := New(roots, opt)
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := &world{t: t, dir: dir, source: source, wakes: make(chan struct{}, 1), seen: make(map[string]bool)}
+	w := &world{t: t, source: source, wakes: make(chan struct{}, 1), seen: make(map[string]bool)}
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() {

@@ -261,6 +261,7 @@ func (p *parser) list(d document, object map[string]any, depth int) {
 	}
 	for _, key := range slices.Sorted(maps.Keys(object)) {
 		if !slices.Contains([]string{"apiVersion", "kind", "metadata", "items"}, key) {
+			p.out.Unreadable = true // it may be a misspelt items
 			d.report(fieldPath{key}, SeverityError, ClassUnknown, "a List has no key %q%s", key, suggest(key, []string{"apiVersion", "kind", "metadata", "items"}))
 		}
 	}
@@ -327,13 +328,28 @@ func misspelt(kind string) bool {
 	return kind != "Pod" && (distance(lower, "pod") <= slips || distance(lower, "list") <= slips)
 }
 
-// refOf returns the pod that a manifest names, as far as it can be told.
+// refOf returns the pod that a manifest names, false when that cannot be told.
 func refOf(object map[string]any) (Ref, bool) {
 	metadata, _ := object["metadata"].(map[string]any)
 	name, _ := metadata["name"].(string)
-	namespace, _ := metadata["namespace"].(string)
+	namespace, text := metadata["namespace"].(string)
+	if !text && (metadata["namespace"] != nil || namespaceMisspelt(metadata)) {
+		return Ref{}, false
+	}
 	if namespace == "" {
 		namespace = DefaultNamespace
 	}
 	return Ref{Namespace: namespace, Name: name}, name != ""
+}
+
+// namespaceMisspelt tells whether a key of metadata was surely meant to be namespace, so
+// that the default is not what was meant.
+func namespaceMisspelt(metadata map[string]any) bool {
+	const slips = 2
+	for key := range metadata {
+		if key != "namespace" && distance(strings.ToLower(key), "namespace") <= slips {
+			return true
+		}
+	}
+	return false
 }

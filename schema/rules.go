@@ -69,6 +69,7 @@ func (d document) podRules(pod *Pod) {
 		}
 		volumes[v.Name] = true
 	}
+	declared := slices.Collect(maps.Keys(volumes))
 	names := make(map[string]bool)
 	for _, group := range []struct {
 		key  string
@@ -83,7 +84,7 @@ func (d document) podRules(pod *Pod) {
 			for j, m := range c.Mounts {
 				if m.Volume != "" && !volumes[m.Volume] {
 					d.reportRule(RuleUndeclaredMount, at.key("volumeMounts").index(j).key("name"), SeverityError, ClassInvalid,
-						"no volume is named %q%s", m.Volume, suggest(m.Volume, slices.Collect(maps.Keys(volumes))))
+						"no volume is named %q%s", m.Volume, suggest(m.Volume, declared))
 				}
 			}
 		}

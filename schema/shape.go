@@ -74,6 +74,7 @@ func (d document) shapeError(object map[string]any, e *jsonschema.ValidationErro
 		d.invalid(at, "must be one of %s, is %s%s", list(allowed), describe(value), suggestFor(value, allowed))
 	case "minimum", "maximum":
 		bound, _, _ := strings.Cut(e.Message, " but found")
+		bound = strings.NewReplacer(">=", "at least", "<=", "at most").Replace(bound)
 		d.invalid(at, "%s, is %s", bound, describe(value))
 	case "minLength":
 		d.invalid(at, "required: it is empty")

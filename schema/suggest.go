@@ -10,6 +10,10 @@ import (
 // suggest returns "; did you mean ...?" with the candidate that is most like what was
 // written, "" when none is.
 func suggest(written string, candidates []string) string {
+	const most = 100 // nobody looks for a word among more, and comparing takes time
+	if len(candidates) > most {
+		return ""
+	}
 	best, least := "", len(written)/3+2
 	for _, c := range slices.Sorted(slices.Values(candidates)) {
 		if strings.EqualFold(c, written) {

@@ -245,7 +245,8 @@ func constraints(key string) map[string]any {
 	case "PodSpec.restartPolicy":
 		return enum("Always", "OnFailure", "Never")
 	case "PodSpec.terminationGracePeriodSeconds":
-		return map[string]any{"minimum": 0}
+		// Kubernetes has no upper bound; the agent in the guest waits an hour at most.
+		return map[string]any{"minimum": 0, "maximum": 3600}
 	case "PodSpec.containers":
 		return map[string]any{"minItems": 1}
 	case "Container.imagePullPolicy":
