@@ -80,6 +80,15 @@ func (a *assembly) root(r *root) {
 			a.problem(f.path, 0, f.failed.Error())
 		}
 		a.out.Problems = append(a.out.Problems, f.parsed.Problems...)
+		if f.blank {
+			a.out.Problems = append(a.out.Problems, schema.Problem{
+				File: f.path, Line: 1, Column: 1, Severity: schema.SeverityWarning, Class: schema.ClassInvalid,
+				Message: "the file is empty; pods that came from it are kept: remove the file to remove them",
+			})
+		}
+		if f.blank || f.failed != nil || hasErrors(f.parsed.Problems) {
+			state.Unclear = append(state.Unclear, f.path)
+		}
 		if f.unclear() && !f.known {
 			state.HeldFiles = append(state.HeldFiles, f.path)
 		}
@@ -153,6 +162,8 @@ func (a *assembly) mayStand(pod schema.Pod) string {
 			return ""
 		case f.failed != nil:
 			return f.failed.Error()
+		case f.blank:
+			return "its manifest " + f.path + " is empty"
 		case f.parsed.Unreadable || hasErrors(f.parsed.Problems):
 			return "its manifest " + f.path + " is not valid"
 		}

@@ -1,6 +1,7 @@
 package desired
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -56,6 +57,9 @@ type file struct {
 	settled bool
 	// failed is why it could not be read, nil when it could.
 	failed error
+	// blank: it is there and holds nothing, as a file does that is yet to be written, or was
+	// to be written to a full disk.
+	blank bool
 	// known is true once a version was read in which all pods it means were valid: what
 	// a later, unclear version may still mean is among the last good pods.
 	known bool
@@ -65,6 +69,7 @@ type file struct {
 type reading struct {
 	file   *file
 	parsed schema.Parsed
+	blank  bool
 	failed error
 }
 
@@ -75,7 +80,7 @@ func (r reading) take() {
 	if r.failed != nil {
 		return
 	}
-	f.parsed, f.taken = r.parsed, f.stamp
+	f.parsed, f.blank, f.taken = r.parsed, r.blank, f.stamp
 	f.known = f.known || !f.parsed.Unreadable && len(f.parsed.Pods) == len(f.parsed.Refs)
 }
 
@@ -101,7 +106,7 @@ func (f *file) look(e entry, settle time.Duration, opt schema.ParseOptions) *rea
 	case err != nil:
 		return &reading{file: f, failed: err}
 	}
-	return &reading{file: f, parsed: schema.Parse(f.path, data, opt)}
+	return &reading{file: f, parsed: schema.Parse(f.path, data, opt), blank: len(bytes.TrimSpace(data)) == 0}
 }
 
 // errBusy: the file is open for writing, or changed while it was read.

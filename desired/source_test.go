@@ -434,3 +434,23 @@ func FuzzCheckout(f *testing.F) {
 		}
 	})
 }
+
+func TestEmptiedFileIsNoRemoval(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(dir, "a.yaml")
+	write(t, file, pod("a", "i:1"))
+	w := watch(t, dir)
+	w.until("the pod", have("a=i:1"))
+	write(t, file, "")
+	state := w.until("the hold", all(have("a=i:1"), held("a")))
+	if got := state.Sources[0].Unclear; !slices.Equal(got, []string{file}) || len(state.Problems) != 1 {
+		t.Errorf("unclear %q, problems %v", got, state.Problems)
+	}
+	// One who comes later knows the pod from its VM, and the file as unclear.
+	state = watch(t, dir).until("no pod", have())
+	if got := state.Sources[0].Unclear; !slices.Equal(got, []string{file}) {
+		t.Errorf("unclear after a restart: %q", got)
+	}
+	write(t, file, "# a was here\n")
+	w.until("the removal of what was commented out", all(have(), held()))
+}

@@ -139,8 +139,8 @@ func (d *differ) conflict(pod *schema.Pod, status *schema.PodStatus) {
 		Kind:   HoldConflict,
 		Source: pod.Source,
 		Pods:   []schema.Ref{pod.Ref},
-		Reason: fmt.Sprintf("pod %s belongs to %s, and %s names it too", pod.Ref, status.Source, pod.Origin.File),
-		Remedy: "take it out of one of them, or delete the pod first",
+		Reason: fmt.Sprintf("pod %s was applied from %s, and %s names it too (%s)", pod.Ref, status.Source, pod.Source, pod.Origin.File),
+		Remedy: "apply the first again, or delete the pod and apply the second",
 	})
 }
 
@@ -177,6 +177,8 @@ func (d *differ) unwanted(status *schema.PodStatus, sources []schema.SourceState
 		wait = source.Reason
 	case len(source.HeldFiles) > 0:
 		wait = "it may be in a file that cannot be used: " + source.HeldFiles[0]
+	case status.Spec != nil && slices.Contains(source.Unclear, status.Spec.Origin.File):
+		wait = "the file it came from has errors or is empty: " + status.Spec.Origin.File
 	default:
 		d.removals[source.Path] = append(d.removals[source.Path], status)
 		return

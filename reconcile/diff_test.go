@@ -132,6 +132,7 @@ func scenarios() []scenario {
 		{"source unknown", change(pods(), func(d *schema.DesiredState) {
 			d.Sources[0] = schema.SourceState{Path: dir, Reason: "permission denied", Prune: true}
 		}), converged(boxes(2)...), Policy{}},
+		{"the file a pod came from has errors", change(pods(boxes(1)...), func(d *schema.DesiredState) { d.Sources[0].Unclear = []string{"/m/b.yaml"} }), converged(boxes(2)...), Policy{}},
 		{"a file that cannot be used", change(pods(boxes(1)...), func(d *schema.DesiredState) { d.Sources[0].HeldFiles = []string{"/m/x.yaml"} }), converged(boxes(2)...), Policy{}},
 		{"held pod stays and is maintained", change(pods(boxes(1)...), func(d *schema.DesiredState) {
 			d.Held = []schema.HeldPod{{Ref: schema.Ref{Namespace: "default", Name: "b"}, Source: dir, Reason: "its manifest is not valid"}}

@@ -38,6 +38,9 @@ type SourceState struct {
 	// (for instance unparsable ones never seen valid). While there is one,
 	// nothing of this source may be removed.
 	HeldFiles []string
+	// Unclear are files of the source that exist and hold errors, or nothing at all. A pod
+	// that came from one of them is not removed, whatever the file says now.
+	Unclear []string
 	// Empty is true when the source was read and holds no manifest.
 	Empty bool
 	// Prune is true when pods of this source that are no longer in it are to be removed.

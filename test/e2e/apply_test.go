@@ -176,6 +176,18 @@ func TestRemovingBreakingEmptying(t *testing.T) {
 	if got := h.names(); !strings.Contains(got, "pod/a") {
 		t.Errorf("breaking the YAML removed the pod: %s", got)
 	}
+	// Each apply is a new process: only what the VM and the file say keeps the pod.
+	for what, text := range map[string]string{
+		"a misspelt key":  strings.Replace(strings.ReplaceAll(sleeper, "NAME", "a"), "metadata", "metdata", 1),
+		"a misspelt name": strings.ReplaceAll(sleeper, "NAME", "A_"),
+		"an empty file":   "",
+	} {
+		h.write("a.yaml", text)
+		h.firkin("apply", h.manifests)
+		if got := h.names(); !strings.Contains(got, "pod/a") {
+			t.Errorf("%s removed the pod: %s", what, got)
+		}
+	}
 	h.write("a.yaml", strings.ReplaceAll(sleeper, "NAME", "a"))
 
 	h.remove("b.yaml")
