@@ -121,7 +121,7 @@ func undone(s look) []Outcome {
 
 // lingers is how long a pod that is meant to end gets to do so before it counts as ready
 // because it runs: most such pods are brief, and their end is news that apply should bring.
-const lingers = 2 * time.Second
+const lingers = 5 * time.Second
 
 // lingering tells whether a pod that is meant to end has only just begun to run.
 func lingering(pod *schema.Pod, status *schema.PodStatus, now time.Time) bool {
