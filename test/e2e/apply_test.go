@@ -119,18 +119,18 @@ spec:
   initContainers:
   - name: first
     image: $BUSYBOX
-    command: [sh, -c, "echo 1 >> /work/order"]
-    volumeMounts: [{name: work, mountPath: /work}]
+    command: [sh, -c, "echo 1 >> /job/order"]
+    volumeMounts: [{name: work, mountPath: /job}]
   - name: second
     image: $BUSYBOX
-    command: [sh, -c, "echo 2 >> /work/order"]
-    volumeMounts: [{name: work, mountPath: /work}]
+    command: [sh, -c, "echo 2 >> /job/order"]
+    volumeMounts: [{name: work, mountPath: /job}]
   containers:
   - name: main
     image: $BUSYBOX
-    command: [sh, -c, "cat /work/order; exit $(CODE)"]
+    command: [sh, -c, "cat /job/order; exit $(CODE)"]
     env: [{name: CODE, value: "0"}]
-    volumeMounts: [{name: work, mountPath: /work, readOnly: true}]
+    volumeMounts: [{name: work, mountPath: /job, readOnly: true}]
   volumes: [{name: work, emptyDir: {}}]
 `
 
