@@ -14,10 +14,8 @@ import (
 // Reasons of failures, in Kubernetes' words where it has one.
 const (
 	reasonBoot            = "BootFailed"
-	reasonDied            = "MachineDied"
 	reasonCreateContainer = "CreateContainerError"
 	reasonEmptyDir        = "CreateVolumeError"
-	reasonRemove          = "RemoveFailed"
 	reasonTrim            = "TrimFailed"
 )
 
@@ -37,7 +35,7 @@ func death(pod *schema.Pod, info driver.Info) schema.Failure {
 		Name:    pod.Name,
 		Digest:  pod.VMDigest(),
 		At:      time.Now(),
-		Reason:  reasonDied,
+		Reason:  schema.ReasonMachineDied,
 		Message: cmp.Or(info.Message, "its VM died"),
 	}
 }
@@ -48,7 +46,7 @@ func ofTrim(f schema.Failure) bool {
 
 // ofBoot: the failure is one of having a machine at all.
 func ofBoot(f schema.Failure) bool {
-	return f.Kind == string(reconcile.KindPod) && f.Reason != reasonTrim && f.Reason != reasonRemove
+	return f.Kind == string(reconcile.KindPod) && f.Reason != reasonTrim && f.Reason != schema.ReasonRemoveFailed
 }
 
 // failureOf turns a failed action into what is remembered of it.
@@ -88,7 +86,7 @@ func reasonOf(a reconcile.Action, err error) string {
 	}
 	switch {
 	case a.Type == reconcile.Remove:
-		return reasonRemove
+		return schema.ReasonRemoveFailed
 	case a.Type == reconcile.Trim:
 		return reasonTrim
 	case a.Kind == reconcile.KindContainer:

@@ -141,6 +141,6 @@ func (o *Observer) forget(m *machine) {
 func (o *Observer) leave(m *machine) {
 	m.unfollow()
 	if m.made != nil {
-		o.failures.drop(m.made.Ref, func(f schema.Failure) bool { return f.Reason == reasonDied })
+		o.failures.drop(m.made.Ref, func(f schema.Failure) bool { return f.Reason == schema.ReasonMachineDied })
 	}
 }

@@ -57,10 +57,6 @@ func doubling(first, most time.Duration, n int) time.Duration {
 // the clock was set back: what waits for it is due now.
 func ahead(t, now time.Time, most time.Duration) bool { return t.Sub(now) > most }
 
-// reasonRemove is the Failure.Reason of a removal that failed. Other failures of an object
-// (it does not boot, its image cannot be pulled) are no reason to put off its removal.
-const reasonRemove = "RemoveFailed"
-
 // latestFailure returns the standing failure of an object that was the last, of whatever
 // spec, among those that counts accepts.
 func latestFailure(list []schema.Failure, kind Kind, name string, counts func(schema.Failure) bool) (last schema.Failure, ok bool) {
@@ -74,7 +70,9 @@ func latestFailure(list []schema.Failure, kind Kind, name string, counts func(sc
 
 func anyFailure(schema.Failure) bool { return true }
 
-func ofRemoval(f schema.Failure) bool { return f.Reason == reasonRemove }
+// ofRemoval accepts failed removals only: that an object does not boot, or its image cannot be
+// pulled, is no reason to put off its removal.
+func ofRemoval(f schema.Failure) bool { return f.Reason == schema.ReasonRemoveFailed }
 
 // failureOf returns the standing failure of an object under the given spec digest; one
 // of another digest does not count, since what failed was something else.

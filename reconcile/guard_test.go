@@ -105,10 +105,10 @@ func TestFailedActionsBackOff(t *testing.T) {
 		change func(*schema.PodStatus)
 		not    string
 	}{
-		"remove pod":       {nil, fail(KindPod, "a", reasonRemove), "remove pod default/a"},
-		"replace pod":      {[]box{larger}, fail(KindPod, "a", reasonRemove), "remove pod default/a"},
-		"remove container": {[]box{less}, fail(KindContainer, "d", reasonRemove), "remove container d of pod default/a"},
-		"remove emptyDir":  {[]box{emptier}, fail(KindEmptyDir, "v", reasonRemove), "remove emptyDir v of pod default/a"},
+		"remove pod":       {nil, fail(KindPod, "a", schema.ReasonRemoveFailed), "remove pod default/a"},
+		"replace pod":      {[]box{larger}, fail(KindPod, "a", schema.ReasonRemoveFailed), "remove pod default/a"},
+		"remove container": {[]box{less}, fail(KindContainer, "d", schema.ReasonRemoveFailed), "remove container d of pod default/a"},
+		"remove emptyDir":  {[]box{emptier}, fail(KindEmptyDir, "v", schema.ReasonRemoveFailed), "remove emptyDir v of pod default/a"},
 		"wait": {[]box{b}, func(s *schema.PodStatus) {
 			ended(s, "c", schema.ContainerExited, 0)
 			fail(KindContainer, "c", "Broken")(s)
@@ -138,7 +138,7 @@ func TestFailedActionsBackOff(t *testing.T) {
 func TestStuckContainerKeepsItsEmptyDir(t *testing.T) {
 	b := box{name: "a", containers: []string{"c=1"}, volumes: []string{"v"}}
 	s := converged(b)
-	status(&s, "a").Failures = []schema.Failure{{Kind: "container", Name: "c", Attempts: 3, At: now, Reason: reasonRemove}}
+	status(&s, "a").Failures = []schema.Failure{{Kind: "container", Name: "c", Attempts: 3, At: now, Reason: schema.ReasonRemoveFailed}}
 	b.volumes = []string{"v=Memory"}
 	if p := Diff(pods(b), s, Policy{}, now); !p.Empty() {
 		t.Error(show(p))
@@ -174,7 +174,7 @@ func TestUnreadableContainerMayMountAnything(t *testing.T) {
 		t.Error(show(p))
 	}
 	c.Digest = "older"
-	status(&s, "a").Failures = []schema.Failure{{Kind: "container", Name: "c", Attempts: 3, At: now, Reason: reasonRemove}}
+	status(&s, "a").Failures = []schema.Failure{{Kind: "container", Name: "c", Attempts: 3, At: now, Reason: schema.ReasonRemoveFailed}}
 	if p := Diff(d, s, Policy{}, now); has(p, "remove emptyDir v of pod default/a") {
 		t.Error(show(p))
 	}
@@ -219,11 +219,11 @@ func TestEmptiedVolumeIsPreparedAgain(t *testing.T) {
 		"lost with its VM": {memory, lost(memory, 255), true},
 		"made anew after its VM died": {memory, change(converged(memory), func(s *schema.ActualState) {
 			ended(status(s, "a"), "c", schema.ContainerTerminated, 255)
-			findContainer(status(s, "a"), "c").Reason = reasonDied
+			findContainer(status(s, "a"), "c").Reason = schema.ReasonMachineDied
 		}), true},
 		"on disk as its VM died": {disk, change(converged(disk), func(s *schema.ActualState) {
 			ended(status(s, "a"), "c", schema.ContainerTerminated, 255)
-			findContainer(status(s, "a"), "c").Reason = reasonDied
+			findContainer(status(s, "a"), "c").Reason = schema.ReasonMachineDied
 		}), false},
 		"lost, nothing is to run":     {once, lost(once, 0), false},
 		"unchanged":                   {memory, converged(memory), false},

@@ -85,7 +85,7 @@ func (m *machines) fail(a Action) {
 	}
 	reason := "Broken"
 	if a.Type == Remove {
-		reason = reasonRemove
+		reason = schema.ReasonRemoveFailed
 	}
 	attempts := 1
 	if len(p.Failures) > 0 {

@@ -36,9 +36,6 @@ func (d *podDiffer) reinitialise(status *schema.PodStatus, causes map[string]str
 	}
 }
 
-// reasonDied is the Reason that the agent gives containers whose VM died under them.
-const reasonDied = "MachineDied"
-
 // emptied returns the init containers that ended well and whose emptyDir is another one
 // now, or none: what they prepared there is lost, and has to be prepared again before a
 // container starts. It is by name, with the emptyDir. Nothing is when no container is
@@ -52,7 +49,7 @@ func (d *podDiffer) emptied(status *schema.PodStatus) map[string]string {
 		return nil
 	}
 	died := slices.ContainsFunc(status.Containers, func(c schema.ContainerStatus) bool {
-		return !c.Init && c.State != schema.ContainerRunning && c.Reason == reasonDied
+		return !c.Init && c.State != schema.ContainerRunning && c.Reason == schema.ReasonMachineDied
 	})
 	found := make(map[string]string)
 	for i := range d.pod.InitContainers {

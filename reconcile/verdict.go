@@ -39,7 +39,7 @@ func Assess(pod *schema.Pod, status *schema.PodStatus) Verdict {
 	case status.Machine == schema.MachineUnknown:
 		return Verdict{Phase: PhaseUnknown, Reason: "MachineUnknown", Message: status.Message}
 	case status.Machine == schema.MachineDead:
-		return failing(status, Verdict{Phase: PhasePending, Reason: "MachineDied", Message: status.Message})
+		return failing(status, Verdict{Phase: PhasePending, Reason: schema.ReasonMachineDied, Message: status.Message})
 	case status.Machine == schema.MachineAbsent || !status.Configured:
 		return failing(status, Verdict{Phase: PhasePending, Reason: "NotStarted", Message: "it does not run yet"})
 	}

@@ -235,6 +235,15 @@ type StoreStatus struct {
 	TrimmedAt time.Time `json:"trimmedAt,omitzero"`
 }
 
+// Reasons that the observer gives and the planner decides on.
+const (
+	// ReasonMachineDied is the reason of a pod whose VM died, and of a container that ended
+	// with it; the guest's agent, which knows no package of ours, writes the same word.
+	ReasonMachineDied = "MachineDied"
+	// ReasonRemoveFailed is the reason of a removal that failed.
+	ReasonRemoveFailed = "RemoveFailed"
+)
+
 // Failure is a failed action on one object, kept until the action succeeds or
 // the object's spec changes. Back-off of retries is computed from it.
 type Failure struct {

@@ -61,7 +61,7 @@ func podReason(s *schema.PodStatus) (reason, message string) {
 	case schema.MachineUnknown:
 		return "MachineUnknown", s.Message
 	case schema.MachineDead:
-		reason, message = "MachineDied", s.Message
+		reason, message = schema.ReasonMachineDied, s.Message
 	}
 	if f := failure(s, schema.Failure{Kind: "pod"}); f != nil {
 		return f.Reason, f.Message
