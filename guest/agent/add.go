@@ -202,7 +202,7 @@ func (a *Agent) commit(c *container, proc Process) {
 	a.changedState()
 	a.saveSoon()
 	a.touch()
-	a.wg.Go(func() { a.awaitExit(c) })
+	a.background(func() { a.awaitExit(c) })
 	op := c.busy
 	c.busy = nil
 	op.finish(nil)

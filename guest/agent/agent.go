@@ -62,6 +62,7 @@ type Agent struct {
 	unreadable []byte // a state that could not be read, kept for those who look into it
 	configure  *operation
 	shutdown   *operation
+	closed     bool
 }
 
 // New makes the agent of a machine that has just booted.
@@ -85,8 +86,20 @@ func New(rt Runtime, opt Options) *Agent {
 // Close ends the agent's own goroutines and streams; what runs in containers is
 // left as it is. It is for machines that end without a Shutdown.
 func (a *Agent) Close() {
+	a.mu.Lock()
+	a.closed = true
+	a.mu.Unlock()
 	a.stopOnce.Do(func() { close(a.stop) })
 	a.wg.Wait()
+}
+
+// background runs f beside the calls, until Close; after it nothing is begun. a.mu is held.
+func (a *Agent) background(f func()) bool {
+	if a.closed {
+		return false
+	}
+	a.wg.Go(f)
+	return true
 }
 
 // log is the logger for lines about the pod, once there is one.

@@ -95,9 +95,12 @@ func (a *Agent) refreshUsage(ctx context.Context) {
 	done := a.usage.refreshing
 	if done == nil {
 		done = make(chan struct{})
-		a.usage.refreshing = done
 		names := slices.Sorted(maps.Keys(a.dirs))
-		a.wg.Go(func() { a.measure(names, done) })
+		if !a.background(func() { a.measure(names, done) }) {
+			a.mu.Unlock()
+			return
+		}
+		a.usage.refreshing = done
 	}
 	a.mu.Unlock()
 	timer := time.NewTimer(usageWait)

@@ -155,8 +155,7 @@ func (a *Agent) saveSoon() {
 	if a.saver.pending {
 		return
 	}
-	a.saver.pending = true
-	a.wg.Go(func() {
+	a.saver.pending = a.background(func() {
 		a.mu.Lock()
 		a.saver.pending = false
 		a.mu.Unlock()
