@@ -29,6 +29,7 @@ type runtime struct {
 	mu         sync.Mutex
 	containers map[string]*container
 	pid        int
+	ended      bool // nothing is started any more
 	wg         sync.WaitGroup
 }
 
@@ -227,6 +228,10 @@ func (r *runtime) run(c *container, argv []string, stdio agent.ExecIO) *process 
 	defer r.mu.Unlock()
 	r.pid++
 	p := newProcess(r, c, firstPID+r.pid)
+	if r.ended {
+		p.end(137)
+		return p
+	}
 	c.procs[p] = struct{}{}
 	r.wg.Go(func() {
 		code := interpret(p.ctx, &shell{store: r.store, mounts: c.spec.GetMounts(), stdio: stdio, process: p}, argv)
@@ -299,6 +304,7 @@ func (r *runtime) killAll(c *container) {
 // end kills everything and waits for it.
 func (r *runtime) end() {
 	r.mu.Lock()
+	r.ended = true
 	var all []*container
 	for _, c := range r.containers {
 		all = append(all, c)
