@@ -52,7 +52,7 @@ func containerSpec(pod *schema.Pod, c *schema.Container, img *image.Image) (*age
 	}
 	for _, m := range c.Mounts {
 		spec.Mounts = append(spec.Mounts, &agentpb.Mount{
-			EmptyDir: m.Volume,
+			Volume: m.Volume,
 			Path:     m.Path,
 			ReadOnly: m.ReadOnly,
 			SubPath:  m.SubPath,

@@ -71,7 +71,7 @@ func TestContainerSpec(t *testing.T) {
 		spec.GetImageId() != "sha256:1" || spec.GetDigest() != c.Digest() || spec.GetImage() != c.Image {
 		t.Errorf("spec = %v", spec)
 	}
-	want := &agentpb.Mount{EmptyDir: "data", Path: "/data", ReadOnly: true, SubPath: "sub"}
+	want := &agentpb.Mount{Volume: "data", Path: "/data", ReadOnly: true, SubPath: "sub"}
 	if len(spec.GetMounts()) != 1 || spec.GetMounts()[0].String() != want.String() {
 		t.Errorf("mounts = %v", spec.GetMounts())
 	}

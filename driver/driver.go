@@ -10,6 +10,8 @@ import (
 	"context"
 	"errors"
 	"net"
+	"net/netip"
+	"os"
 	"time"
 
 	"google.golang.org/grpc"
@@ -48,6 +50,10 @@ type Spec struct {
 	Guest Guest `json:"guest"`
 	// Disks are further disks to attach at boot.
 	Disks []Disk `json:"disks,omitempty"`
+	// Network is the machine's place in the machines' network; the zero value is no network.
+	Network Network `json:"network,omitzero"`
+	// Shares are directories and files of the host that the guest can mount.
+	Shares []Share `json:"shares,omitempty"`
 	// Annotations are kept with the machine and returned by Info; the driver does not read them.
 	Annotations map[string]string `json:"annotations,omitempty"`
 }
@@ -66,6 +72,41 @@ type Disk struct {
 	ID       string `json:"id"`
 	Path     string `json:"path"`
 	ReadOnly bool   `json:"readOnly"`
+}
+
+// Network is a machine's place in the network that all machines of a driver share.
+type Network struct {
+	// Enabled: the machine has a network card.
+	Enabled bool `json:"enabled,omitempty"`
+	// Address is the machine's own, with the network's prefix length. The driver gives a
+	// free one at creation; what the caller puts here is ignored.
+	Address netip.Prefix `json:"address,omitzero"`
+	// Names are those that other machines find it by, fully qualified ("web.default").
+	Names []string `json:"names,omitempty"`
+	// Domain is what a name without a dot is looked up in ("default").
+	Domain string `json:"domain,omitempty"`
+	// Ports are opened on the host and lead into the machine. One that is taken fails the boot.
+	Ports []Port `json:"ports,omitempty"`
+}
+
+// Port is a port of the host that leads into a machine.
+type Port struct {
+	Protocol string `json:"protocol"` // "tcp" or "udp"
+	// HostIP is where the host listens; the zero value is on all its addresses.
+	HostIP   netip.Addr `json:"hostIP,omitzero"`
+	HostPort uint16     `json:"hostPort"`
+	Port     uint16     `json:"port"`
+}
+
+// Share is a directory or a single file of the host. The driver says ErrUnsupported where
+// it cannot share.
+type Share struct {
+	// Name is at most 63 characters of [a-z0-9-]; the guest finds the share by it.
+	Name string `json:"name"`
+	Path string `json:"path"` // absolute, existing
+	File bool   `json:"file,omitempty"`
+	// ReadOnly keeps the guest from writing, whatever it says itself.
+	ReadOnly bool `json:"readOnly,omitempty"`
 }
 
 // State of a machine.
@@ -102,6 +143,10 @@ type Info struct {
 	LogDir string
 	// ConsolePath is the guest's console log, "" when there is none.
 	ConsolePath string
+	// Gateway is the address of the machines' gateway and name server; the zero value when
+	// Spec.Network is not enabled. MAC is the hardware address the machine's card must have.
+	Gateway netip.Addr
+	MAC     string
 }
 
 // Driver makes machines that outlive the caller and finds them again.
@@ -147,8 +192,10 @@ type VMM interface {
 	// Name is the driver's name ("qemu").
 	Name() string
 	// Start boots a machine. dir is the machine's own directory, where the VMM may
-	// put sockets and its console log; store is the store disk.
-	Start(ctx context.Context, spec Spec, dir string) (VM, error)
+	// put sockets and its console log. card is the far end of the machine's network card, a
+	// datagram socket that carries one Ethernet frame a message; nil when there is none. The
+	// VMM does not close it.
+	Start(ctx context.Context, spec Spec, dir string, card *os.File) (VM, error)
 }
 
 // VM is a machine held by this process.

@@ -46,6 +46,9 @@ const (
 	KindPod       Kind = "pod"
 	KindContainer Kind = "container"
 	KindEmptyDir  Kind = "emptyDir"
+	// KindVolume is a volume that is no emptyDir. An add of one of files that exists
+	// changes its files in place.
+	KindVolume Kind = "volume"
 )
 
 // Action is one step towards the desired state.

@@ -15,15 +15,40 @@ func (c *Container) Digest() string {
 	return digest(spec)
 }
 
+// Digest identifies everything about a volume, the digests of its files included.
+func (v *Volume) Digest() string {
+	spec := *v
+	if v.Image != nil {
+		img := *v.Image
+		img.PullPolicy = ""
+		spec.Image = &img
+	}
+	return digest(spec)
+}
+
 // Digest identifies everything about an emptyDir; a change makes a new, empty one.
 func (e *EmptyDir) Digest() string { return digest(e) }
 
 // VMDigest identifies everything about a pod that only a new VM can satisfy.
 func (p *Pod) VMDigest() string {
 	return digest(struct {
-		VM       VM     `json:"vm"`
-		Hostname string `json:"hostname,omitempty"`
-	}{p.VM, p.Hostname})
+		VM        VM          `json:"vm"`
+		Hostname  string      `json:"hostname,omitempty"`
+		Security  PodSecurity `json:"security,omitzero"`
+		Network   Network     `json:"network,omitzero"`
+		HostPaths []Volume    `json:"hostPaths,omitempty"`
+	}{p.VM, p.Hostname, p.Security, p.Network, p.hostPaths()})
+}
+
+// hostPaths are the volumes that a VM is given when it is made.
+func (p *Pod) hostPaths() []Volume {
+	var list []Volume
+	for _, v := range p.Volumes {
+		if v.HostPath != nil {
+			list = append(list, v)
+		}
+	}
+	return list
 }
 
 // digest returns "sha256:" and the hex SHA-256 of v's JSON. encoding/json sorts

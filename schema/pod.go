@@ -37,25 +37,6 @@ const (
 	RestartNever     RestartPolicy = "Never"
 )
 
-// PullPolicy says when an image is fetched; the values are Kubernetes'.
-type PullPolicy string
-
-// The image pull policies of Kubernetes' Container.
-const (
-	PullAlways       PullPolicy = "Always"
-	PullIfNotPresent PullPolicy = "IfNotPresent"
-	PullNever        PullPolicy = "Never"
-)
-
-// Medium is what an emptyDir is made of.
-type Medium string
-
-// The emptyDir media we know: a directory in the pod store, or one tmpfs for the pod.
-const (
-	MediumDisk   Medium = ""
-	MediumMemory Medium = "Memory"
-)
-
 // Pod is one desired pod with every default filled in.
 //
 // Its JSON form is what is kept in the VM to explain the pod later; new fields
@@ -68,11 +49,19 @@ type Pod struct {
 	// RestartPolicy is never empty.
 	RestartPolicy RestartPolicy `json:"restartPolicy"`
 	// GraceSeconds is terminationGracePeriodSeconds, >= 0, default 30.
-	GraceSeconds   int64       `json:"graceSeconds"`
-	InitContainers []Container `json:"initContainers,omitempty"`
-	Containers     []Container `json:"containers"`
-	EmptyDirs      []EmptyDir  `json:"emptyDirs,omitempty"`
-	VM             VM          `json:"vm"`
+	GraceSeconds int64 `json:"graceSeconds"`
+	// ActiveDeadlineSeconds bounds how long the pod may run from its start; 0: no bound.
+	ActiveDeadlineSeconds int64       `json:"activeDeadlineSeconds,omitempty"`
+	InitContainers        []Container `json:"initContainers,omitempty"`
+	Containers            []Container `json:"containers"`
+	EmptyDirs             []EmptyDir  `json:"emptyDirs,omitempty"`
+	// Volumes are those that are no emptyDirs.
+	Volumes  []Volume    `json:"volumes,omitempty"`
+	Security PodSecurity `json:"security,omitzero"`
+	Network  Network     `json:"network,omitzero"`
+	// Job is set when the pod stands for a part of a Job.
+	Job *Job `json:"job,omitempty"`
+	VM  VM   `json:"vm"`
 
 	// Source is the path given by the user that this pod came from (absolute);
 	// pruning touches only pods of the same source.
@@ -102,47 +91,69 @@ type VM struct {
 	StoreBytes int64 `json:"storeBytes"`
 }
 
-// Container is one container or init container with every default filled in.
-type Container struct {
-	Name            string         `json:"name"`
-	Image           string         `json:"image"`
-	ImagePullPolicy PullPolicy     `json:"imagePullPolicy,omitempty"`
-	Command         []string       `json:"command,omitempty"`
-	Args            []string       `json:"args,omitempty"`
-	Env             []EnvVar       `json:"env,omitempty"`
-	WorkingDir      string         `json:"workingDir,omitempty"`
-	Mounts          []VolumeMount  `json:"mounts,omitempty"`
-	Resources       ResourceLimits `json:"resources,omitzero"`
+// PodSecurity is the part of the security context that concerns the pod as a whole;
+// what it says of processes is merged into each Container's Security.
+type PodSecurity struct {
+	// FSGroup owns the pod's emptyDirs, claims and files volumes; nil: nobody in particular.
+	FSGroup *int64 `json:"fsGroup,omitempty"`
+	// Sysctls are set in the VM before the first container starts, sorted by name.
+	Sysctls []Sysctl `json:"sysctls,omitempty"`
+	// ShareProcesses puts all containers into one PID namespace.
+	ShareProcesses bool `json:"shareProcesses,omitempty"`
+	// HostPID lets containers see every process of the pod's VM.
+	HostPID bool `json:"hostPID,omitempty"`
 }
 
-// EnvVar is one environment variable; later ones may refer to earlier ones as $(NAME).
-type EnvVar struct {
+// Sysctl is one kernel parameter of the pod's VM.
+type Sysctl struct {
 	Name  string `json:"name"`
-	Value string `json:"value,omitempty"`
+	Value string `json:"value"`
 }
 
-// VolumeMount mounts an emptyDir into a container.
-type VolumeMount struct {
-	Volume   string `json:"volume"`
-	Path     string `json:"path"`
-	ReadOnly bool   `json:"readOnly,omitempty"`
-	SubPath  string `json:"subPath,omitempty"`
+// Network is how a pod is found and what it finds.
+type Network struct {
+	Subdomain   string      `json:"subdomain,omitempty"`
+	HostAliases []HostAlias `json:"hostAliases,omitempty"`
+	// Ports are all hostPorts of all containers, in the manifest's order.
+	Ports []HostPort `json:"ports,omitempty"`
+	// DNSPolicy is "" for the usual one (ClusterFirst), else "Default" or "None".
+	DNSPolicy string    `json:"dnsPolicy,omitempty"`
+	DNS       DNSConfig `json:"dns,omitzero"`
+	// FQDN makes the fully qualified name the pod's hostname.
+	FQDN bool `json:"fqdn,omitempty"`
 }
 
-// ResourceLimits are a container's cgroup limits; 0 means none given.
-type ResourceLimits struct {
-	CPURequestMilli    int64 `json:"cpuRequestMilli,omitempty"`
-	CPULimitMilli      int64 `json:"cpuLimitMilli,omitempty"`
-	MemoryRequestBytes int64 `json:"memoryRequestBytes,omitempty"`
-	MemoryLimitBytes   int64 `json:"memoryLimitBytes,omitempty"`
+// HostAlias is one line of the containers' /etc/hosts.
+type HostAlias struct {
+	IP        string   `json:"ip"`
+	Hostnames []string `json:"hostnames"`
 }
 
-// EmptyDir is a volume that lives as long as its pod.
-type EmptyDir struct {
-	Name   string `json:"name"`
-	Medium Medium `json:"medium,omitempty"`
-	// SizeLimitBytes is 0 when no limit was given.
-	SizeLimitBytes int64 `json:"sizeLimitBytes,omitempty"`
+// HostPort is a port of the host that leads into the pod.
+type HostPort struct {
+	// Protocol is "TCP" or "UDP".
+	Protocol string `json:"protocol"`
+	// HostIP is "" for all of the host's addresses.
+	HostIP        string `json:"hostIP,omitempty"`
+	HostPort      int32  `json:"hostPort"`
+	ContainerPort int32  `json:"containerPort"`
+}
+
+// DNSConfig is what is added to the containers' /etc/resolv.conf.
+type DNSConfig struct {
+	Nameservers []string `json:"nameservers,omitempty"`
+	Searches    []string `json:"searches,omitempty"`
+	// Options are as in resolv.conf: "ndots:2", "rotate".
+	Options []string `json:"options,omitempty"`
+}
+
+// Job is what a pod of a Job has on top of a pod.
+type Job struct {
+	Name string `json:"name"`
+	// BackoffLimit is how often a failed pod is tried again.
+	BackoffLimit int `json:"backoffLimit"`
+	// Parallelism is how many pods of the Job run at once, >= 1.
+	Parallelism int `json:"parallelism"`
 }
 
 // Container returns the (init) container of that name, or nil.
@@ -162,6 +173,16 @@ func (p *Pod) EmptyDir(name string) *EmptyDir {
 	for i := range p.EmptyDirs {
 		if p.EmptyDirs[i].Name == name {
 			return &p.EmptyDirs[i]
+		}
+	}
+	return nil
+}
+
+// Volume returns the volume of that name that is no emptyDir, or nil.
+func (p *Pod) Volume(name string) *Volume {
+	for i := range p.Volumes {
+		if p.Volumes[i].Name == name {
+			return &p.Volumes[i]
 		}
 	}
 	return nil

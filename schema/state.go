@@ -146,15 +146,21 @@ type PodStatus struct {
 	// VMDigest is Pod.VMDigest of what the machine was made for.
 	VMDigest string `json:"vmDigest,omitempty"`
 
-	Driver       string    `json:"driver,omitempty"`
-	Accelerator  string    `json:"accelerator,omitempty"`
-	Guest        string    `json:"guest,omitempty"`
-	AgentVersion string    `json:"agentVersion,omitempty"`
-	BootID       string    `json:"bootID,omitempty"`
-	StartedAt    time.Time `json:"startedAt,omitzero"`
+	Driver       string `json:"driver,omitempty"`
+	Accelerator  string `json:"accelerator,omitempty"`
+	Guest        string `json:"guest,omitempty"`
+	AgentVersion string `json:"agentVersion,omitempty"`
+	BootID       string `json:"bootID,omitempty"`
+	// StartedAt is when the VM was last started, CreatedAt when the pod first was (on its
+	// store: a pod whose VM died and was started again keeps it).
+	StartedAt time.Time `json:"startedAt,omitzero"`
+	CreatedAt time.Time `json:"createdAt,omitzero"`
+	// IP is the pod's address in the pods' network, "" when it has none.
+	IP string `json:"ip,omitempty"`
 
 	Containers []ContainerStatus `json:"containers,omitempty"`
 	EmptyDirs  []EmptyDirStatus  `json:"emptyDirs,omitempty"`
+	Volumes    []VolumeStatus    `json:"volumes,omitempty"`
 	Store      StoreStatus       `json:"store,omitzero"`
 	// Failures are the last failed actions on this pod that have not succeeded since.
 	Failures []Failure `json:"failures,omitempty"`
@@ -195,6 +201,12 @@ type ContainerStatus struct {
 	Reason       string    `json:"reason,omitempty"` // Completed, Error, OOMKilled, ...
 	Message      string    `json:"message,omitempty"`
 	RestartCount int       `json:"restartCount"`
+	// Started: postStart and the startup probe have succeeded. Ready: it is started, runs,
+	// and its readiness probe (if any) holds.
+	Started bool `json:"started,omitempty"`
+	Ready   bool `json:"ready,omitempty"`
+	// Probes are the last results, of probes that have failed or were asked at all.
+	Probes []ProbeStatus `json:"probes,omitempty"`
 	// Runs are the last ended runs, oldest first, at most MaxRuns. Restart back-off
 	// is computed from them, so it survives a restart of the reconciler.
 	Runs []Run `json:"runs,omitempty"`
@@ -220,6 +232,32 @@ type EmptyDirStatus struct {
 	Medium         Medium `json:"medium,omitempty"`
 	SizeLimitBytes int64  `json:"sizeLimitBytes,omitempty"`
 	UsedBytes      int64  `json:"usedBytes"`
+}
+
+// VolumeStatus is one volume that is no emptyDir as its VM reports it.
+type VolumeStatus struct {
+	Name   string `json:"name"`
+	Digest string `json:"digest"`
+	// Spec is the volume as last added; nil when the guest holds none that can be read.
+	Spec *Volume `json:"spec,omitempty"`
+}
+
+// The kinds of probes.
+const (
+	ProbeLiveness  = "liveness"
+	ProbeReadiness = "readiness"
+	ProbeStartup   = "startup"
+)
+
+// ProbeStatus is what a probe last found.
+type ProbeStatus struct {
+	Kind string `json:"kind"`
+	OK   bool   `json:"ok"`
+	// Failures are those in a row, 0 when OK.
+	Failures int `json:"failures,omitempty"`
+	// Message says what was found ("HTTP status 503").
+	Message string    `json:"message,omitempty"`
+	At      time.Time `json:"at,omitzero"`
 }
 
 // StoreStatus is the pod store as VM and host see it.

@@ -33,7 +33,7 @@ func TestGuest(t *testing.T) {
 	web := m.add(&agentpb.ContainerSpec{
 		Name: "web", Argv: []string{"/probe", "sleep"}, User: "app", Cwd: "/new/dir", Env: []string{"A=1"},
 		Mounts: []*agentpb.Mount{
-			{EmptyDir: "data", Path: "/data"}, {EmptyDir: "data", Path: "/sub", SubPath: "a/b", ReadOnly: true}, {EmptyDir: "mem", Path: "/mem"},
+			{Volume: "data", Path: "/data"}, {Volume: "data", Path: "/sub", SubPath: "a/b", ReadOnly: true}, {Volume: "mem", Path: "/mem"},
 		},
 		Resources: &agentpb.Resources{CpuLimitMilli: 500, MemoryLimitBytes: 64 << 20},
 	})
@@ -88,7 +88,7 @@ func TestGuest(t *testing.T) {
 			t.Fatalf("link: %+v", r)
 		}
 		_, err := m.AddContainer(ctx, &agentpb.AddContainerRequest{Container: fill(&agentpb.ContainerSpec{
-			Name: "curious", Argv: []string{"/probe", "sleep"}, Mounts: []*agentpb.Mount{{EmptyDir: "data", Path: "/x", SubPath: "out"}},
+			Name: "curious", Argv: []string{"/probe", "sleep"}, Mounts: []*agentpb.Mount{{Volume: "data", Path: "/x", SubPath: "out"}},
 		})})
 		if err == nil {
 			t.Error("mounted what the link leads to")
@@ -204,7 +204,7 @@ func TestCrash(t *testing.T) {
 	}
 	spec := &agentpb.ContainerSpec{
 		Name: "web", Argv: []string{"/probe", "sleep"},
-		Mounts: []*agentpb.Mount{{EmptyDir: "data", Path: "/data"}, {EmptyDir: "mem", Path: "/mem"}},
+		Mounts: []*agentpb.Mount{{Volume: "data", Path: "/data"}, {EmptyDir: "mem", Path: "/mem"}},
 	}
 	m.add(spec)
 	for _, v := range volumes {

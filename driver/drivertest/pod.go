@@ -31,7 +31,7 @@ func (h *Harness) container(name, script string) *agentpb.ContainerSpec {
 	spec := &agentpb.ContainerSpec{
 		Name: name, Digest: "digest-" + name, Manifest: []byte(`{}`), Image: "test", ImageId: "sha256:0",
 		Argv: []string{"sh", "-c", script}, Env: []string{"PATH=/bin"}, Cwd: "/",
-		Mounts: []*agentpb.Mount{{EmptyDir: "data", Path: "/data"}},
+		Mounts: []*agentpb.Mount{{Volume: "data", Path: "/data"}},
 	}
 	if h.Template != nil {
 		spec.RootfsDisk = h.Template.ID

@@ -75,7 +75,7 @@ func boot(t *testing.T) *vm {
 	spec := driver.Spec{ID: testID, CPUs: 1, MemoryBytes: 256 << 20, Guest: guest}
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
-	m, err := New(Options{CacheDir: cacheDir, Log: testr.New(t)}).Start(ctx, spec, dir)
+	m, err := New(Options{CacheDir: cacheDir, Log: testr.New(t)}).Start(ctx, spec, dir, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -193,7 +193,7 @@ func TestBadGuestSaysWhy(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, storeFile), make([]byte, 1<<20), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	_, err := New(Options{CacheDir: cacheDir, Log: testr.New(t)}).Start(t.Context(), driver.Spec{ID: testID, CPUs: 1, MemoryBytes: 256 << 20, Guest: guest}, dir)
+	_, err := New(Options{CacheDir: cacheDir, Log: testr.New(t)}).Start(t.Context(), driver.Spec{ID: testID, CPUs: 1, MemoryBytes: 256 << 20, Guest: guest}, dir, nil)
 	if err == nil || !strings.Contains(err.Error(), "qemu") {
 		t.Errorf("error %v", err)
 	}

@@ -9,6 +9,7 @@ package qemu
 import (
 	"context"
 	"fmt"
+	"os"
 	"os/exec"
 	"sync"
 
@@ -56,7 +57,7 @@ func New(opt Options) *VMM { return &VMM{opt: opt} }
 func (v *VMM) Name() string { return Name }
 
 // Start implements driver.VMM.
-func (v *VMM) Start(ctx context.Context, spec driver.Spec, dir string) (driver.VM, error) {
+func (v *VMM) Start(ctx context.Context, spec driver.Spec, dir string, _ *os.File) (driver.VM, error) {
 	facts, err := v.probe(ctx, spec.Guest.Kernel)
 	if err != nil {
 		return nil, err

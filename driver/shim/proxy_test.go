@@ -34,8 +34,8 @@ type cuttable struct {
 	down bool
 }
 
-func (c *cuttable) Start(ctx context.Context, spec driver.Spec, dir string) (driver.VM, error) {
-	vm, err := c.VMM.Start(ctx, spec, dir)
+func (c *cuttable) Start(ctx context.Context, spec driver.Spec, dir string, card *os.File) (driver.VM, error) {
+	vm, err := c.VMM.Start(ctx, spec, dir, card)
 	return &cuttableVM{VM: vm, c: c}, err
 }
 
@@ -134,7 +134,7 @@ func (h *held) run(t *testing.T, name, script string) {
 	t.Helper()
 	if _, err := h.agent.AddContainer(t.Context(), &agentpb.AddContainerRequest{Container: &agentpb.ContainerSpec{
 		Name: name, Digest: "d", RootfsPath: "/", Argv: []string{"sh", "-c", script},
-		Mounts: []*agentpb.Mount{{EmptyDir: "data", Path: "/data"}},
+		Mounts: []*agentpb.Mount{{Volume: "data", Path: "/data"}},
 	}}); err != nil {
 		t.Fatal(err)
 	}

@@ -184,7 +184,7 @@ func TestQEMUMachineDiesWithItsShim(t *testing.T) {
 	}
 	if _, err := a.AddContainer(ctx, &agentpb.AddContainerRequest{Container: &agentpb.ContainerSpec{
 		Name: "main", Digest: "d", RootfsDisk: disk.ID, Argv: []string{"/main"},
-		Mounts: []*agentpb.Mount{{EmptyDir: "data", Path: "/data"}},
+		Mounts: []*agentpb.Mount{{Volume: "data", Path: "/data"}},
 	}}); err != nil {
 		t.Fatal(err)
 	}

@@ -124,7 +124,7 @@ func (h *holder) run(ctx context.Context) exitNote {
 	boot, cancel := context.WithTimeoutCause(context.WithoutCancel(ctx), bootLimit,
 		fmt.Errorf("guest agent did not answer within %s: %w", bootLimit, driver.ErrTransient))
 	defer cancel()
-	vm, err := h.opt.VMM.Start(boot, h.spec, h.opt.Dir)
+	vm, err := h.opt.VMM.Start(boot, h.spec, h.opt.Dir, nil)
 	if err != nil {
 		return exitNote{Error: fmt.Sprintf("start %s: %v", h.opt.VMM.Name(), err), Transient: errors.Is(err, driver.ErrTransient), Dead: true}
 	}

@@ -56,7 +56,7 @@ func (r *runtime) meet(ctx context.Context, op string) error {
 
 func (r *runtime) BootID() string { return r.boot }
 
-func (r *runtime) OpenStore(ctx context.Context, _ *agentpb.PodIdentity, _ string) error {
+func (r *runtime) OpenStore(ctx context.Context, _ *agentpb.ConfigureRequest) error {
 	return r.meet(ctx, "OpenStore")
 }
 

@@ -72,7 +72,7 @@ func add(t testing.TB, a agentpb.AgentClient, name string, argv ...string) {
 	t.Helper()
 	if _, err := a.AddContainer(t.Context(), &agentpb.AddContainerRequest{Container: &agentpb.ContainerSpec{
 		Name: name, Digest: "d", Image: "guest:/", RootfsPath: "/", Argv: argv,
-		Mounts: []*agentpb.Mount{{EmptyDir: "data", Path: "/data"}},
+		Mounts: []*agentpb.Mount{{Volume: "data", Path: "/data"}},
 	}}); err != nil {
 		t.Fatal(err)
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"os"
 	"path/filepath"
 
 	"github.com/go-logr/logr"
@@ -52,7 +53,7 @@ func NewVMM(opt Options) *VMM { return &VMM{opt: opt} }
 func (v *VMM) Name() string { return Name }
 
 // Start implements driver.VMM.
-func (v *VMM) Start(ctx context.Context, spec driver.Spec, dir string) (driver.VM, error) {
+func (v *VMM) Start(ctx context.Context, spec driver.Spec, dir string, _ *os.File) (driver.VM, error) {
 	faults, err := faultsOf(spec, v.opt.Faults)
 	if err != nil {
 		return nil, err

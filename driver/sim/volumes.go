@@ -22,7 +22,7 @@ func (s *shell) volumeOf(p string) (name, rest string, readOnly bool, err error)
 			continue
 		}
 		best = len(at)
-		name, readOnly = m.GetEmptyDir(), m.GetReadOnly()
+		name, readOnly = m.GetVolume(), m.GetReadOnly()
 		rest = path.Join(m.GetSubPath(), strings.TrimSuffix(inside, "/"))
 	}
 	if best < 0 {

@@ -96,7 +96,7 @@ func (a *Agent) reserve(ctx context.Context, spec *agentpb.ContainerSpec) (*cont
 // if any. a.mu is held.
 func (a *Agent) newContainer(spec *agentpb.ContainerSpec, before *container) (*container, error) {
 	for _, m := range spec.GetMounts() {
-		if err := a.usable(m.GetEmptyDir()); err != nil {
+		if err := a.usable(m.GetVolume()); err != nil {
 			return nil, err
 		}
 	}

@@ -79,7 +79,7 @@ func (a *Agent) openPod(ctx context.Context, req *agentpb.ConfigureRequest) erro
 	pod := req.GetPod()
 	log := a.opt.Log.WithValues("pod", pod.GetNamespace()+"/"+pod.GetName())
 	a.podLog.Store(&log)
-	if err := a.rt.OpenStore(ctx, pod, req.GetHostname()); err != nil {
+	if err := a.rt.OpenStore(ctx, req); err != nil {
 		return fmt.Errorf("configure pod: open store: %w", err)
 	}
 	data, err := a.rt.LoadState(ctx)

@@ -131,8 +131,17 @@ func (r *fakeRuntime) proc(id string) *fakeProcess {
 }
 
 func (r *fakeRuntime) BootID() string { return r.boot }
-func (r *fakeRuntime) OpenStore(ctx context.Context, _ *agentpb.PodIdentity, host string) error {
-	return r.step(ctx, "OpenStore", host)
+func (r *fakeRuntime) OpenStore(ctx context.Context, req *agentpb.ConfigureRequest) error {
+	return r.step(ctx, "OpenStore", req.GetHostname())
+}
+func (r *fakeRuntime) AddVolume(ctx context.Context, req *agentpb.AddVolumeRequest) error {
+	return r.step(ctx, "AddVolume", req.GetName())
+}
+func (r *fakeRuntime) RemoveVolume(ctx context.Context, name string) error {
+	return r.step(ctx, "RemoveVolume", name)
+}
+func (r *fakeRuntime) TerminationMessage(ctx context.Context, id string) ([]byte, error) {
+	return nil, r.step(ctx, "TerminationMessage", id)
 }
 func (r *fakeRuntime) LoadState(ctx context.Context) ([]byte, error) {
 	err := r.step(ctx, "LoadState", "")
@@ -364,7 +373,7 @@ func (p *pod) configure(t testing.TB) *agentpb.PodState {
 func spec(name, digest string) *agentpb.ContainerSpec {
 	return &agentpb.ContainerSpec{
 		Name: name, Digest: digest, Image: "img", RootfsDisk: "i1", Argv: []string{"/bin/sh"},
-		Mounts: []*agentpb.Mount{{EmptyDir: "data", Path: "/data"}},
+		Mounts: []*agentpb.Mount{{Volume: "data", Path: "/data"}},
 	}
 }
 

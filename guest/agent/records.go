@@ -117,7 +117,7 @@ func newRecord(spec *agentpb.ContainerSpec, restarts uint32) record {
 		CreatedAt:  time.Now(),
 	}
 	for _, m := range spec.GetMounts() {
-		r.EmptyDirs = append(r.EmptyDirs, m.GetEmptyDir())
+		r.EmptyDirs = append(r.EmptyDirs, m.GetVolume())
 	}
 	return r
 }

@@ -22,8 +22,9 @@ var ErrNotFound = errors.New("not found")
 type Runtime interface {
 	// BootID is unique per boot of the machine.
 	BootID() string
-	// OpenStore mounts the store disk (formatting a blank one) and sets the host name. Idempotent.
-	OpenStore(ctx context.Context, pod *agentpb.PodIdentity, hostname string) error
+	// OpenStore mounts the store disk (formatting a blank one), sets the host name and sysctls,
+	// and sets the network up. Idempotent.
+	OpenStore(ctx context.Context, req *agentpb.ConfigureRequest) error
 	// LoadState returns what SaveState kept last on the store, nil when there is nothing.
 	LoadState(ctx context.Context) ([]byte, error)
 	// SaveState keeps data on the store, atomically and durably.
@@ -42,6 +43,12 @@ type Runtime interface {
 	RemoveEmptyDir(ctx context.Context, name string) error
 	// EmptyDirUsage is the number of bytes its files occupy.
 	EmptyDirUsage(ctx context.Context, name string) (int64, error)
+	// AddVolume makes a volume that is no emptyDir, or changes the files of one that is there,
+	// at once for who reads them. Idempotent.
+	AddVolume(ctx context.Context, req *agentpb.AddVolumeRequest) error
+	// RemoveVolume takes it away (and deletes files); a missing one is fine.
+	RemoveVolume(ctx context.Context, name string) error
+
 	// CreateFile opens a file in an emptyDir for writing (0644, parents made), never
 	// following a link out of it. path was checked to be relative and clean. Close
 	// makes the file appear whole; closing with an error before that leaves nothing.
@@ -57,6 +64,9 @@ type Runtime interface {
 	Start(ctx context.Context, id string, stdout, stderr io.Writer) (Process, error)
 	// Exec runs a further process in a running container.
 	Exec(ctx context.Context, id string, spec *agentpb.ExecRequest_Start, stdio ExecIO) (ExecProcess, error)
+	// TerminationMessage returns the end (at most 4096 bytes) of what the container wrote to its
+	// spec's termination_message_path; nil when there is nothing. It is asked before Clean.
+	TerminationMessage(ctx context.Context, id string) ([]byte, error)
 	// Clean kills what is left of a container, unmounts and removes all of it.
 	// Anything missing is fine.
 	Clean(ctx context.Context, id string) error

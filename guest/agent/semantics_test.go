@@ -166,7 +166,7 @@ func TestAdd_CallerLeavesAndItIsDoneAnyway(t *testing.T) {
 func TestAdd_UndeclaredEmptyDir(t *testing.T) {
 	p := newPod(t)
 	s := spec("c", "d")
-	s.Mounts[0].EmptyDir = "nope"
+	s.Mounts[0].Volume = "nope"
 	_, err := p.AddContainer(t.Context(), &agentpb.AddContainerRequest{Container: s})
 	wantCode(t, err, codes.FailedPrecondition)
 }

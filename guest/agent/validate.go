@@ -192,7 +192,7 @@ func checkMounts(mounts []*agentpb.Mount) error {
 	}
 	at := make(map[string]bool, len(mounts))
 	for _, m := range mounts {
-		if err := checkName("mounted emptyDir", m.GetEmptyDir(), maxName); err != nil {
+		if err := checkName("mounted emptyDir", m.GetVolume(), maxName); err != nil {
 			return err
 		}
 		if err := checkText("mount path", m.GetPath(), maxPath); err != nil {

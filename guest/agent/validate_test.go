@@ -67,7 +67,7 @@ func TestAddContainer_Validation(t *testing.T) {
 		"mount root":    func(c *agentpb.ContainerSpec) { c.Mounts[0].Path = "/x/.." },
 		"mount twice":   func(c *agentpb.ContainerSpec) { c.Mounts = append(c.Mounts, c.Mounts[0]) },
 		"mount sub":     func(c *agentpb.ContainerSpec) { c.Mounts[0].SubPath = "../.." },
-		"mount dir":     func(c *agentpb.ContainerSpec) { c.Mounts[0].EmptyDir = "" },
+		"mount dir":     func(c *agentpb.ContainerSpec) { c.Mounts[0].Volume = "" },
 		"manifest size": func(c *agentpb.ContainerSpec) { c.Manifest = make([]byte, maxManifest+1) },
 	} {
 		t.Run(what, func(t *testing.T) {

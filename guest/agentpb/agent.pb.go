@@ -81,7 +81,105 @@ func (x ContainerState_State) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use ContainerState_State.Descriptor instead.
 func (ContainerState_State) EnumDescriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{5, 0}
+	return file_agent_proto_rawDescGZIP(), []int{8, 0}
+}
+
+type Mount_Propagation int32
+
+const (
+	Mount_PRIVATE           Mount_Propagation = 0
+	Mount_HOST_TO_CONTAINER Mount_Propagation = 1
+	Mount_BIDIRECTIONAL     Mount_Propagation = 2
+)
+
+// Enum value maps for Mount_Propagation.
+var (
+	Mount_Propagation_name = map[int32]string{
+		0: "PRIVATE",
+		1: "HOST_TO_CONTAINER",
+		2: "BIDIRECTIONAL",
+	}
+	Mount_Propagation_value = map[string]int32{
+		"PRIVATE":           0,
+		"HOST_TO_CONTAINER": 1,
+		"BIDIRECTIONAL":     2,
+	}
+)
+
+func (x Mount_Propagation) Enum() *Mount_Propagation {
+	p := new(Mount_Propagation)
+	*p = x
+	return p
+}
+
+func (x Mount_Propagation) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Mount_Propagation) Descriptor() protoreflect.EnumDescriptor {
+	return file_agent_proto_enumTypes[1].Descriptor()
+}
+
+func (Mount_Propagation) Type() protoreflect.EnumType {
+	return &file_agent_proto_enumTypes[1]
+}
+
+func (x Mount_Propagation) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Mount_Propagation.Descriptor instead.
+func (Mount_Propagation) EnumDescriptor() ([]byte, []int) {
+	return file_agent_proto_rawDescGZIP(), []int{22, 0}
+}
+
+type SecurityContext_Seccomp int32
+
+const (
+	SecurityContext_DEFAULT    SecurityContext_Seccomp = 0
+	SecurityContext_UNCONFINED SecurityContext_Seccomp = 1
+	SecurityContext_PROFILE    SecurityContext_Seccomp = 2
+)
+
+// Enum value maps for SecurityContext_Seccomp.
+var (
+	SecurityContext_Seccomp_name = map[int32]string{
+		0: "DEFAULT",
+		1: "UNCONFINED",
+		2: "PROFILE",
+	}
+	SecurityContext_Seccomp_value = map[string]int32{
+		"DEFAULT":    0,
+		"UNCONFINED": 1,
+		"PROFILE":    2,
+	}
+)
+
+func (x SecurityContext_Seccomp) Enum() *SecurityContext_Seccomp {
+	p := new(SecurityContext_Seccomp)
+	*p = x
+	return p
+}
+
+func (x SecurityContext_Seccomp) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (SecurityContext_Seccomp) Descriptor() protoreflect.EnumDescriptor {
+	return file_agent_proto_enumTypes[2].Descriptor()
+}
+
+func (SecurityContext_Seccomp) Type() protoreflect.EnumType {
+	return &file_agent_proto_enumTypes[2]
+}
+
+func (x SecurityContext_Seccomp) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use SecurityContext_Seccomp.Descriptor instead.
+func (SecurityContext_Seccomp) EnumDescriptor() ([]byte, []int) {
+	return file_agent_proto_rawDescGZIP(), []int{30, 0}
 }
 
 type PodIdentity struct {
@@ -169,9 +267,18 @@ func (x *PodIdentity) GetManifest() []byte {
 }
 
 type ConfigureRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Pod           *PodIdentity           `protobuf:"bytes,1,opt,name=pod,proto3" json:"pod,omitempty"`
-	Hostname      string                 `protobuf:"bytes,2,opt,name=hostname,proto3" json:"hostname,omitempty"`
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Pod      *PodIdentity           `protobuf:"bytes,1,opt,name=pod,proto3" json:"pod,omitempty"`
+	Hostname string                 `protobuf:"bytes,2,opt,name=hostname,proto3" json:"hostname,omitempty"`
+	Network  *NetworkConfig         `protobuf:"bytes,3,opt,name=network,proto3" json:"network,omitempty"`
+	Sysctls  []*Sysctl              `protobuf:"bytes,4,rep,name=sysctls,proto3" json:"sysctls,omitempty"`
+	// All containers share one PID namespace; host_pid: that of the machine itself.
+	ShareProcesses bool `protobuf:"varint,5,opt,name=share_processes,json=shareProcesses,proto3" json:"share_processes,omitempty"`
+	HostPid        bool `protobuf:"varint,6,opt,name=host_pid,json=hostPid,proto3" json:"host_pid,omitempty"`
+	// The group that owns volumes; not set: none.
+	FsGroup *int64 `protobuf:"varint,7,opt,name=fs_group,json=fsGroup,proto3,oneof" json:"fs_group,omitempty"`
+	// How long containers get to end when the agent itself ends one (a failed liveness probe).
+	Grace         *durationpb.Duration `protobuf:"bytes,8,opt,name=grace,proto3" json:"grace,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -220,6 +327,254 @@ func (x *ConfigureRequest) GetHostname() string {
 	return ""
 }
 
+func (x *ConfigureRequest) GetNetwork() *NetworkConfig {
+	if x != nil {
+		return x.Network
+	}
+	return nil
+}
+
+func (x *ConfigureRequest) GetSysctls() []*Sysctl {
+	if x != nil {
+		return x.Sysctls
+	}
+	return nil
+}
+
+func (x *ConfigureRequest) GetShareProcesses() bool {
+	if x != nil {
+		return x.ShareProcesses
+	}
+	return false
+}
+
+func (x *ConfigureRequest) GetHostPid() bool {
+	if x != nil {
+		return x.HostPid
+	}
+	return false
+}
+
+func (x *ConfigureRequest) GetFsGroup() int64 {
+	if x != nil && x.FsGroup != nil {
+		return *x.FsGroup
+	}
+	return 0
+}
+
+func (x *ConfigureRequest) GetGrace() *durationpb.Duration {
+	if x != nil {
+		return x.Grace
+	}
+	return nil
+}
+
+// NetworkConfig is how the machine's network card and name lookup are set up. Without an
+// address there is no network but loopback.
+type NetworkConfig struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Address       string                 `protobuf:"bytes,1,opt,name=address,proto3" json:"address,omitempty"` // with its prefix length: "10.99.0.7/16"
+	Gateway       string                 `protobuf:"bytes,2,opt,name=gateway,proto3" json:"gateway,omitempty"`
+	Mac           string                 `protobuf:"bytes,3,opt,name=mac,proto3" json:"mac,omitempty"` // of the card, "" to leave it
+	Nameservers   []string               `protobuf:"bytes,4,rep,name=nameservers,proto3" json:"nameservers,omitempty"`
+	Searches      []string               `protobuf:"bytes,5,rep,name=searches,proto3" json:"searches,omitempty"`
+	Options       []string               `protobuf:"bytes,6,rep,name=options,proto3" json:"options,omitempty"`
+	Hosts         []*HostAlias           `protobuf:"bytes,7,rep,name=hosts,proto3" json:"hosts,omitempty"` // further lines of /etc/hosts
+	Fqdn          string                 `protobuf:"bytes,8,opt,name=fqdn,proto3" json:"fqdn,omitempty"`   // "" when there is no subdomain
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *NetworkConfig) Reset() {
+	*x = NetworkConfig{}
+	mi := &file_agent_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *NetworkConfig) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*NetworkConfig) ProtoMessage() {}
+
+func (x *NetworkConfig) ProtoReflect() protoreflect.Message {
+	mi := &file_agent_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use NetworkConfig.ProtoReflect.Descriptor instead.
+func (*NetworkConfig) Descriptor() ([]byte, []int) {
+	return file_agent_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *NetworkConfig) GetAddress() string {
+	if x != nil {
+		return x.Address
+	}
+	return ""
+}
+
+func (x *NetworkConfig) GetGateway() string {
+	if x != nil {
+		return x.Gateway
+	}
+	return ""
+}
+
+func (x *NetworkConfig) GetMac() string {
+	if x != nil {
+		return x.Mac
+	}
+	return ""
+}
+
+func (x *NetworkConfig) GetNameservers() []string {
+	if x != nil {
+		return x.Nameservers
+	}
+	return nil
+}
+
+func (x *NetworkConfig) GetSearches() []string {
+	if x != nil {
+		return x.Searches
+	}
+	return nil
+}
+
+func (x *NetworkConfig) GetOptions() []string {
+	if x != nil {
+		return x.Options
+	}
+	return nil
+}
+
+func (x *NetworkConfig) GetHosts() []*HostAlias {
+	if x != nil {
+		return x.Hosts
+	}
+	return nil
+}
+
+func (x *NetworkConfig) GetFqdn() string {
+	if x != nil {
+		return x.Fqdn
+	}
+	return ""
+}
+
+type HostAlias struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Ip            string                 `protobuf:"bytes,1,opt,name=ip,proto3" json:"ip,omitempty"`
+	Hostnames     []string               `protobuf:"bytes,2,rep,name=hostnames,proto3" json:"hostnames,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *HostAlias) Reset() {
+	*x = HostAlias{}
+	mi := &file_agent_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *HostAlias) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*HostAlias) ProtoMessage() {}
+
+func (x *HostAlias) ProtoReflect() protoreflect.Message {
+	mi := &file_agent_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use HostAlias.ProtoReflect.Descriptor instead.
+func (*HostAlias) Descriptor() ([]byte, []int) {
+	return file_agent_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *HostAlias) GetIp() string {
+	if x != nil {
+		return x.Ip
+	}
+	return ""
+}
+
+func (x *HostAlias) GetHostnames() []string {
+	if x != nil {
+		return x.Hostnames
+	}
+	return nil
+}
+
+type Sysctl struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Value         string                 `protobuf:"bytes,2,opt,name=value,proto3" json:"value,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Sysctl) Reset() {
+	*x = Sysctl{}
+	mi := &file_agent_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Sysctl) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Sysctl) ProtoMessage() {}
+
+func (x *Sysctl) ProtoReflect() protoreflect.Message {
+	mi := &file_agent_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Sysctl.ProtoReflect.Descriptor instead.
+func (*Sysctl) Descriptor() ([]byte, []int) {
+	return file_agent_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *Sysctl) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Sysctl) GetValue() string {
+	if x != nil {
+		return x.Value
+	}
+	return ""
+}
+
 type DescribeRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields
@@ -228,7 +583,7 @@ type DescribeRequest struct {
 
 func (x *DescribeRequest) Reset() {
 	*x = DescribeRequest{}
-	mi := &file_agent_proto_msgTypes[2]
+	mi := &file_agent_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -240,7 +595,7 @@ func (x *DescribeRequest) String() string {
 func (*DescribeRequest) ProtoMessage() {}
 
 func (x *DescribeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[2]
+	mi := &file_agent_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -253,7 +608,7 @@ func (x *DescribeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DescribeRequest.ProtoReflect.Descriptor instead.
 func (*DescribeRequest) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{2}
+	return file_agent_proto_rawDescGZIP(), []int{5}
 }
 
 type WatchRequest struct {
@@ -264,7 +619,7 @@ type WatchRequest struct {
 
 func (x *WatchRequest) Reset() {
 	*x = WatchRequest{}
-	mi := &file_agent_proto_msgTypes[3]
+	mi := &file_agent_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -276,7 +631,7 @@ func (x *WatchRequest) String() string {
 func (*WatchRequest) ProtoMessage() {}
 
 func (x *WatchRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[3]
+	mi := &file_agent_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -289,7 +644,7 @@ func (x *WatchRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchRequest.ProtoReflect.Descriptor instead.
 func (*WatchRequest) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{3}
+	return file_agent_proto_rawDescGZIP(), []int{6}
 }
 
 type PodState struct {
@@ -299,18 +654,21 @@ type PodState struct {
 	BootId       string `protobuf:"bytes,2,opt,name=boot_id,json=bootId,proto3" json:"boot_id,omitempty"`
 	AgentVersion string `protobuf:"bytes,3,opt,name=agent_version,json=agentVersion,proto3" json:"agent_version,omitempty"`
 	// Not set until configured.
-	Pod           *PodIdentity           `protobuf:"bytes,4,opt,name=pod,proto3" json:"pod,omitempty"`
-	Containers    []*ContainerState      `protobuf:"bytes,5,rep,name=containers,proto3" json:"containers,omitempty"` // init containers first, in the order added
-	EmptyDirs     []*EmptyDirState       `protobuf:"bytes,6,rep,name=empty_dirs,json=emptyDirs,proto3" json:"empty_dirs,omitempty"`
-	Store         *StoreUsage            `protobuf:"bytes,7,opt,name=store,proto3" json:"store,omitempty"`
-	BootedAt      *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=booted_at,json=bootedAt,proto3" json:"booted_at,omitempty"`
+	Pod        *PodIdentity           `protobuf:"bytes,4,opt,name=pod,proto3" json:"pod,omitempty"`
+	Containers []*ContainerState      `protobuf:"bytes,5,rep,name=containers,proto3" json:"containers,omitempty"` // init containers first, in the order added
+	EmptyDirs  []*EmptyDirState       `protobuf:"bytes,6,rep,name=empty_dirs,json=emptyDirs,proto3" json:"empty_dirs,omitempty"`
+	Store      *StoreUsage            `protobuf:"bytes,7,opt,name=store,proto3" json:"store,omitempty"`
+	BootedAt   *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=booted_at,json=bootedAt,proto3" json:"booted_at,omitempty"`
+	// When the pod was first configured on its store; a new boot does not change it.
+	CreatedAt     *timestamppb.Timestamp `protobuf:"bytes,9,opt,name=created_at,json=createdAt,proto3" json:"created_at,omitempty"`
+	Volumes       []*VolumeState         `protobuf:"bytes,10,rep,name=volumes,proto3" json:"volumes,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *PodState) Reset() {
 	*x = PodState{}
-	mi := &file_agent_proto_msgTypes[4]
+	mi := &file_agent_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -322,7 +680,7 @@ func (x *PodState) String() string {
 func (*PodState) ProtoMessage() {}
 
 func (x *PodState) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[4]
+	mi := &file_agent_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -335,7 +693,7 @@ func (x *PodState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PodState.ProtoReflect.Descriptor instead.
 func (*PodState) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{4}
+	return file_agent_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *PodState) GetRevision() uint64 {
@@ -394,32 +752,52 @@ func (x *PodState) GetBootedAt() *timestamppb.Timestamp {
 	return nil
 }
 
+func (x *PodState) GetCreatedAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.CreatedAt
+	}
+	return nil
+}
+
+func (x *PodState) GetVolumes() []*VolumeState {
+	if x != nil {
+		return x.Volumes
+	}
+	return nil
+}
+
 type ContainerState struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
-	Init          bool                   `protobuf:"varint,2,opt,name=init,proto3" json:"init,omitempty"`
-	Digest        string                 `protobuf:"bytes,3,opt,name=digest,proto3" json:"digest,omitempty"`
-	Manifest      []byte                 `protobuf:"bytes,4,opt,name=manifest,proto3" json:"manifest,omitempty"` // opaque: JSON of the container as added
-	State         ContainerState_State   `protobuf:"varint,5,opt,name=state,proto3,enum=firkin.agent.v1.ContainerState_State" json:"state,omitempty"`
-	Id            string                 `protobuf:"bytes,6,opt,name=id,proto3" json:"id,omitempty"`
-	Image         string                 `protobuf:"bytes,7,opt,name=image,proto3" json:"image,omitempty"`
-	ImageId       string                 `protobuf:"bytes,8,opt,name=image_id,json=imageId,proto3" json:"image_id,omitempty"`
-	Pid           int32                  `protobuf:"varint,9,opt,name=pid,proto3" json:"pid,omitempty"`
-	StartedAt     *timestamppb.Timestamp `protobuf:"bytes,10,opt,name=started_at,json=startedAt,proto3" json:"started_at,omitempty"`
-	FinishedAt    *timestamppb.Timestamp `protobuf:"bytes,11,opt,name=finished_at,json=finishedAt,proto3" json:"finished_at,omitempty"`
-	ExitCode      int32                  `protobuf:"varint,12,opt,name=exit_code,json=exitCode,proto3" json:"exit_code,omitempty"`
-	Reason        string                 `protobuf:"bytes,13,opt,name=reason,proto3" json:"reason,omitempty"`
-	Message       string                 `protobuf:"bytes,14,opt,name=message,proto3" json:"message,omitempty"`
-	RestartCount  uint32                 `protobuf:"varint,15,opt,name=restart_count,json=restartCount,proto3" json:"restart_count,omitempty"`
-	Runs          []*Run                 `protobuf:"bytes,16,rep,name=runs,proto3" json:"runs,omitempty"`
-	RootfsDisk    string                 `protobuf:"bytes,17,opt,name=rootfs_disk,json=rootfsDisk,proto3" json:"rootfs_disk,omitempty"`
+	state        protoimpl.MessageState `protogen:"open.v1"`
+	Name         string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Init         bool                   `protobuf:"varint,2,opt,name=init,proto3" json:"init,omitempty"`
+	Digest       string                 `protobuf:"bytes,3,opt,name=digest,proto3" json:"digest,omitempty"`
+	Manifest     []byte                 `protobuf:"bytes,4,opt,name=manifest,proto3" json:"manifest,omitempty"` // opaque: JSON of the container as added
+	State        ContainerState_State   `protobuf:"varint,5,opt,name=state,proto3,enum=firkin.agent.v1.ContainerState_State" json:"state,omitempty"`
+	Id           string                 `protobuf:"bytes,6,opt,name=id,proto3" json:"id,omitempty"`
+	Image        string                 `protobuf:"bytes,7,opt,name=image,proto3" json:"image,omitempty"`
+	ImageId      string                 `protobuf:"bytes,8,opt,name=image_id,json=imageId,proto3" json:"image_id,omitempty"`
+	Pid          int32                  `protobuf:"varint,9,opt,name=pid,proto3" json:"pid,omitempty"`
+	StartedAt    *timestamppb.Timestamp `protobuf:"bytes,10,opt,name=started_at,json=startedAt,proto3" json:"started_at,omitempty"`
+	FinishedAt   *timestamppb.Timestamp `protobuf:"bytes,11,opt,name=finished_at,json=finishedAt,proto3" json:"finished_at,omitempty"`
+	ExitCode     int32                  `protobuf:"varint,12,opt,name=exit_code,json=exitCode,proto3" json:"exit_code,omitempty"`
+	Reason       string                 `protobuf:"bytes,13,opt,name=reason,proto3" json:"reason,omitempty"`
+	Message      string                 `protobuf:"bytes,14,opt,name=message,proto3" json:"message,omitempty"`
+	RestartCount uint32                 `protobuf:"varint,15,opt,name=restart_count,json=restartCount,proto3" json:"restart_count,omitempty"`
+	Runs         []*Run                 `protobuf:"bytes,16,rep,name=runs,proto3" json:"runs,omitempty"`
+	RootfsDisk   string                 `protobuf:"bytes,17,opt,name=rootfs_disk,json=rootfsDisk,proto3" json:"rootfs_disk,omitempty"`
+	Sidecar      bool                   `protobuf:"varint,18,opt,name=sidecar,proto3" json:"sidecar,omitempty"`
+	// postStart and the startup probe have succeeded.
+	Started bool `protobuf:"varint,19,opt,name=started,proto3" json:"started,omitempty"`
+	// Started, running, and the readiness probe (if any) holds.
+	Ready         bool          `protobuf:"varint,20,opt,name=ready,proto3" json:"ready,omitempty"`
+	Probes        []*ProbeState `protobuf:"bytes,21,rep,name=probes,proto3" json:"probes,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ContainerState) Reset() {
 	*x = ContainerState{}
-	mi := &file_agent_proto_msgTypes[5]
+	mi := &file_agent_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -431,7 +809,7 @@ func (x *ContainerState) String() string {
 func (*ContainerState) ProtoMessage() {}
 
 func (x *ContainerState) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[5]
+	mi := &file_agent_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -444,7 +822,7 @@ func (x *ContainerState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ContainerState.ProtoReflect.Descriptor instead.
 func (*ContainerState) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{5}
+	return file_agent_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *ContainerState) GetName() string {
@@ -566,6 +944,111 @@ func (x *ContainerState) GetRootfsDisk() string {
 	return ""
 }
 
+func (x *ContainerState) GetSidecar() bool {
+	if x != nil {
+		return x.Sidecar
+	}
+	return false
+}
+
+func (x *ContainerState) GetStarted() bool {
+	if x != nil {
+		return x.Started
+	}
+	return false
+}
+
+func (x *ContainerState) GetReady() bool {
+	if x != nil {
+		return x.Ready
+	}
+	return false
+}
+
+func (x *ContainerState) GetProbes() []*ProbeState {
+	if x != nil {
+		return x.Probes
+	}
+	return nil
+}
+
+// ProbeState is what a probe last found; a change of at alone is no change of the pod.
+type ProbeState struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Kind          string                 `protobuf:"bytes,1,opt,name=kind,proto3" json:"kind,omitempty"` // liveness, readiness, startup
+	Ok            bool                   `protobuf:"varint,2,opt,name=ok,proto3" json:"ok,omitempty"`
+	Failures      uint32                 `protobuf:"varint,3,opt,name=failures,proto3" json:"failures,omitempty"` // in a row
+	Message       string                 `protobuf:"bytes,4,opt,name=message,proto3" json:"message,omitempty"`    // at most 1 KiB
+	At            *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=at,proto3" json:"at,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ProbeState) Reset() {
+	*x = ProbeState{}
+	mi := &file_agent_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ProbeState) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ProbeState) ProtoMessage() {}
+
+func (x *ProbeState) ProtoReflect() protoreflect.Message {
+	mi := &file_agent_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ProbeState.ProtoReflect.Descriptor instead.
+func (*ProbeState) Descriptor() ([]byte, []int) {
+	return file_agent_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *ProbeState) GetKind() string {
+	if x != nil {
+		return x.Kind
+	}
+	return ""
+}
+
+func (x *ProbeState) GetOk() bool {
+	if x != nil {
+		return x.Ok
+	}
+	return false
+}
+
+func (x *ProbeState) GetFailures() uint32 {
+	if x != nil {
+		return x.Failures
+	}
+	return 0
+}
+
+func (x *ProbeState) GetMessage() string {
+	if x != nil {
+		return x.Message
+	}
+	return ""
+}
+
+func (x *ProbeState) GetAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.At
+	}
+	return nil
+}
+
 type Run struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Digest        string                 `protobuf:"bytes,1,opt,name=digest,proto3" json:"digest,omitempty"`
@@ -580,7 +1063,7 @@ type Run struct {
 
 func (x *Run) Reset() {
 	*x = Run{}
-	mi := &file_agent_proto_msgTypes[6]
+	mi := &file_agent_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -592,7 +1075,7 @@ func (x *Run) String() string {
 func (*Run) ProtoMessage() {}
 
 func (x *Run) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[6]
+	mi := &file_agent_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -605,7 +1088,7 @@ func (x *Run) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Run.ProtoReflect.Descriptor instead.
 func (*Run) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{6}
+	return file_agent_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Run) GetDigest() string {
@@ -663,7 +1146,7 @@ type EmptyDirState struct {
 
 func (x *EmptyDirState) Reset() {
 	*x = EmptyDirState{}
-	mi := &file_agent_proto_msgTypes[7]
+	mi := &file_agent_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -675,7 +1158,7 @@ func (x *EmptyDirState) String() string {
 func (*EmptyDirState) ProtoMessage() {}
 
 func (x *EmptyDirState) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[7]
+	mi := &file_agent_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -688,7 +1171,7 @@ func (x *EmptyDirState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EmptyDirState.ProtoReflect.Descriptor instead.
 func (*EmptyDirState) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{7}
+	return file_agent_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *EmptyDirState) GetName() string {
@@ -726,6 +1209,74 @@ func (x *EmptyDirState) GetUsedBytes() int64 {
 	return 0
 }
 
+type VolumeState struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Digest        string                 `protobuf:"bytes,2,opt,name=digest,proto3" json:"digest,omitempty"`
+	Manifest      []byte                 `protobuf:"bytes,3,opt,name=manifest,proto3" json:"manifest,omitempty"` // opaque: JSON of the volume as added
+	Disk          string                 `protobuf:"bytes,4,opt,name=disk,proto3" json:"disk,omitempty"`         // the id of the disk it is on, "" when it is on none
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *VolumeState) Reset() {
+	*x = VolumeState{}
+	mi := &file_agent_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *VolumeState) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*VolumeState) ProtoMessage() {}
+
+func (x *VolumeState) ProtoReflect() protoreflect.Message {
+	mi := &file_agent_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use VolumeState.ProtoReflect.Descriptor instead.
+func (*VolumeState) Descriptor() ([]byte, []int) {
+	return file_agent_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *VolumeState) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *VolumeState) GetDigest() string {
+	if x != nil {
+		return x.Digest
+	}
+	return ""
+}
+
+func (x *VolumeState) GetManifest() []byte {
+	if x != nil {
+		return x.Manifest
+	}
+	return nil
+}
+
+func (x *VolumeState) GetDisk() string {
+	if x != nil {
+		return x.Disk
+	}
+	return ""
+}
+
 type StoreUsage struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	SizeBytes     int64                  `protobuf:"varint,1,opt,name=size_bytes,json=sizeBytes,proto3" json:"size_bytes,omitempty"`
@@ -737,7 +1288,7 @@ type StoreUsage struct {
 
 func (x *StoreUsage) Reset() {
 	*x = StoreUsage{}
-	mi := &file_agent_proto_msgTypes[8]
+	mi := &file_agent_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -749,7 +1300,7 @@ func (x *StoreUsage) String() string {
 func (*StoreUsage) ProtoMessage() {}
 
 func (x *StoreUsage) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[8]
+	mi := &file_agent_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -762,7 +1313,7 @@ func (x *StoreUsage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StoreUsage.ProtoReflect.Descriptor instead.
 func (*StoreUsage) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{8}
+	return file_agent_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *StoreUsage) GetSizeBytes() int64 {
@@ -798,7 +1349,7 @@ type AddEmptyDirRequest struct {
 
 func (x *AddEmptyDirRequest) Reset() {
 	*x = AddEmptyDirRequest{}
-	mi := &file_agent_proto_msgTypes[9]
+	mi := &file_agent_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -810,7 +1361,7 @@ func (x *AddEmptyDirRequest) String() string {
 func (*AddEmptyDirRequest) ProtoMessage() {}
 
 func (x *AddEmptyDirRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[9]
+	mi := &file_agent_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -823,7 +1374,7 @@ func (x *AddEmptyDirRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AddEmptyDirRequest.ProtoReflect.Descriptor instead.
 func (*AddEmptyDirRequest) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{9}
+	return file_agent_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *AddEmptyDirRequest) GetName() string {
@@ -863,7 +1414,7 @@ type RemoveEmptyDirRequest struct {
 
 func (x *RemoveEmptyDirRequest) Reset() {
 	*x = RemoveEmptyDirRequest{}
-	mi := &file_agent_proto_msgTypes[10]
+	mi := &file_agent_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -875,7 +1426,7 @@ func (x *RemoveEmptyDirRequest) String() string {
 func (*RemoveEmptyDirRequest) ProtoMessage() {}
 
 func (x *RemoveEmptyDirRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[10]
+	mi := &file_agent_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -888,7 +1439,7 @@ func (x *RemoveEmptyDirRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveEmptyDirRequest.ProtoReflect.Descriptor instead.
 func (*RemoveEmptyDirRequest) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{10}
+	return file_agent_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *RemoveEmptyDirRequest) GetName() string {
@@ -898,19 +1449,397 @@ func (x *RemoveEmptyDirRequest) GetName() string {
 	return ""
 }
 
+type AddVolumeRequest struct {
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Name     string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Digest   string                 `protobuf:"bytes,2,opt,name=digest,proto3" json:"digest,omitempty"`
+	Manifest []byte                 `protobuf:"bytes,3,opt,name=manifest,proto3" json:"manifest,omitempty"`
+	// Types that are valid to be assigned to Source:
+	//
+	//	*AddVolumeRequest_Files
+	//	*AddVolumeRequest_Share
+	//	*AddVolumeRequest_Disk
+	Source        isAddVolumeRequest_Source `protobuf_oneof:"source"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AddVolumeRequest) Reset() {
+	*x = AddVolumeRequest{}
+	mi := &file_agent_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AddVolumeRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AddVolumeRequest) ProtoMessage() {}
+
+func (x *AddVolumeRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_agent_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AddVolumeRequest.ProtoReflect.Descriptor instead.
+func (*AddVolumeRequest) Descriptor() ([]byte, []int) {
+	return file_agent_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *AddVolumeRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *AddVolumeRequest) GetDigest() string {
+	if x != nil {
+		return x.Digest
+	}
+	return ""
+}
+
+func (x *AddVolumeRequest) GetManifest() []byte {
+	if x != nil {
+		return x.Manifest
+	}
+	return nil
+}
+
+func (x *AddVolumeRequest) GetSource() isAddVolumeRequest_Source {
+	if x != nil {
+		return x.Source
+	}
+	return nil
+}
+
+func (x *AddVolumeRequest) GetFiles() *FilesVolume {
+	if x != nil {
+		if x, ok := x.Source.(*AddVolumeRequest_Files); ok {
+			return x.Files
+		}
+	}
+	return nil
+}
+
+func (x *AddVolumeRequest) GetShare() *ShareVolume {
+	if x != nil {
+		if x, ok := x.Source.(*AddVolumeRequest_Share); ok {
+			return x.Share
+		}
+	}
+	return nil
+}
+
+func (x *AddVolumeRequest) GetDisk() *DiskVolume {
+	if x != nil {
+		if x, ok := x.Source.(*AddVolumeRequest_Disk); ok {
+			return x.Disk
+		}
+	}
+	return nil
+}
+
+type isAddVolumeRequest_Source interface {
+	isAddVolumeRequest_Source()
+}
+
+type AddVolumeRequest_Files struct {
+	Files *FilesVolume `protobuf:"bytes,4,opt,name=files,proto3,oneof"`
+}
+
+type AddVolumeRequest_Share struct {
+	Share *ShareVolume `protobuf:"bytes,5,opt,name=share,proto3,oneof"`
+}
+
+type AddVolumeRequest_Disk struct {
+	Disk *DiskVolume `protobuf:"bytes,6,opt,name=disk,proto3,oneof"`
+}
+
+func (*AddVolumeRequest_Files) isAddVolumeRequest_Source() {}
+
+func (*AddVolumeRequest_Share) isAddVolumeRequest_Source() {}
+
+func (*AddVolumeRequest_Disk) isAddVolumeRequest_Source() {}
+
+// FilesVolume is a directory of files in memory, read-only in containers.
+type FilesVolume struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Files         []*VolumeFile          `protobuf:"bytes,1,rep,name=files,proto3" json:"files,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FilesVolume) Reset() {
+	*x = FilesVolume{}
+	mi := &file_agent_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FilesVolume) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FilesVolume) ProtoMessage() {}
+
+func (x *FilesVolume) ProtoReflect() protoreflect.Message {
+	mi := &file_agent_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FilesVolume.ProtoReflect.Descriptor instead.
+func (*FilesVolume) Descriptor() ([]byte, []int) {
+	return file_agent_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *FilesVolume) GetFiles() []*VolumeFile {
+	if x != nil {
+		return x.Files
+	}
+	return nil
+}
+
+type VolumeFile struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Path          string                 `protobuf:"bytes,1,opt,name=path,proto3" json:"path,omitempty"` // relative; no empty, "." or ".." component
+	Mode          uint32                 `protobuf:"varint,2,opt,name=mode,proto3" json:"mode,omitempty"`
+	Data          []byte                 `protobuf:"bytes,3,opt,name=data,proto3" json:"data,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *VolumeFile) Reset() {
+	*x = VolumeFile{}
+	mi := &file_agent_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *VolumeFile) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*VolumeFile) ProtoMessage() {}
+
+func (x *VolumeFile) ProtoReflect() protoreflect.Message {
+	mi := &file_agent_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use VolumeFile.ProtoReflect.Descriptor instead.
+func (*VolumeFile) Descriptor() ([]byte, []int) {
+	return file_agent_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *VolumeFile) GetPath() string {
+	if x != nil {
+		return x.Path
+	}
+	return ""
+}
+
+func (x *VolumeFile) GetMode() uint32 {
+	if x != nil {
+		return x.Mode
+	}
+	return 0
+}
+
+func (x *VolumeFile) GetData() []byte {
+	if x != nil {
+		return x.Data
+	}
+	return nil
+}
+
+// ShareVolume is a directory or file of the host that the machine was made with.
+type ShareVolume struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Share         string                 `protobuf:"bytes,1,opt,name=share,proto3" json:"share,omitempty"` // driver.Share's name
+	File          bool                   `protobuf:"varint,2,opt,name=file,proto3" json:"file,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ShareVolume) Reset() {
+	*x = ShareVolume{}
+	mi := &file_agent_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ShareVolume) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ShareVolume) ProtoMessage() {}
+
+func (x *ShareVolume) ProtoReflect() protoreflect.Message {
+	mi := &file_agent_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ShareVolume.ProtoReflect.Descriptor instead.
+func (*ShareVolume) Descriptor() ([]byte, []int) {
+	return file_agent_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *ShareVolume) GetShare() string {
+	if x != nil {
+		return x.Share
+	}
+	return ""
+}
+
+func (x *ShareVolume) GetFile() bool {
+	if x != nil {
+		return x.File
+	}
+	return false
+}
+
+// DiskVolume is the file system of an attached disk; it is mounted once for the pod.
+type DiskVolume struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Disk          string                 `protobuf:"bytes,1,opt,name=disk,proto3" json:"disk,omitempty"`
+	ReadOnly      bool                   `protobuf:"varint,2,opt,name=read_only,json=readOnly,proto3" json:"read_only,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DiskVolume) Reset() {
+	*x = DiskVolume{}
+	mi := &file_agent_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DiskVolume) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DiskVolume) ProtoMessage() {}
+
+func (x *DiskVolume) ProtoReflect() protoreflect.Message {
+	mi := &file_agent_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DiskVolume.ProtoReflect.Descriptor instead.
+func (*DiskVolume) Descriptor() ([]byte, []int) {
+	return file_agent_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *DiskVolume) GetDisk() string {
+	if x != nil {
+		return x.Disk
+	}
+	return ""
+}
+
+func (x *DiskVolume) GetReadOnly() bool {
+	if x != nil {
+		return x.ReadOnly
+	}
+	return false
+}
+
+type RemoveVolumeRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RemoveVolumeRequest) Reset() {
+	*x = RemoveVolumeRequest{}
+	mi := &file_agent_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RemoveVolumeRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RemoveVolumeRequest) ProtoMessage() {}
+
+func (x *RemoveVolumeRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_agent_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RemoveVolumeRequest.ProtoReflect.Descriptor instead.
+func (*RemoveVolumeRequest) Descriptor() ([]byte, []int) {
+	return file_agent_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *RemoveVolumeRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
 type Mount struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	EmptyDir      string                 `protobuf:"bytes,1,opt,name=empty_dir,json=emptyDir,proto3" json:"empty_dir,omitempty"`
+	Volume        string                 `protobuf:"bytes,1,opt,name=volume,proto3" json:"volume,omitempty"` // an emptyDir or another volume
 	Path          string                 `protobuf:"bytes,2,opt,name=path,proto3" json:"path,omitempty"`
 	ReadOnly      bool                   `protobuf:"varint,3,opt,name=read_only,json=readOnly,proto3" json:"read_only,omitempty"`
 	SubPath       string                 `protobuf:"bytes,4,opt,name=sub_path,json=subPath,proto3" json:"sub_path,omitempty"`
+	Propagation   Mount_Propagation      `protobuf:"varint,5,opt,name=propagation,proto3,enum=firkin.agent.v1.Mount_Propagation" json:"propagation,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Mount) Reset() {
 	*x = Mount{}
-	mi := &file_agent_proto_msgTypes[11]
+	mi := &file_agent_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -922,7 +1851,7 @@ func (x *Mount) String() string {
 func (*Mount) ProtoMessage() {}
 
 func (x *Mount) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[11]
+	mi := &file_agent_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -935,12 +1864,12 @@ func (x *Mount) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Mount.ProtoReflect.Descriptor instead.
 func (*Mount) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{11}
+	return file_agent_proto_rawDescGZIP(), []int{22}
 }
 
-func (x *Mount) GetEmptyDir() string {
+func (x *Mount) GetVolume() string {
 	if x != nil {
-		return x.EmptyDir
+		return x.Volume
 	}
 	return ""
 }
@@ -966,6 +1895,647 @@ func (x *Mount) GetSubPath() string {
 	return ""
 }
 
+func (x *Mount) GetPropagation() Mount_Propagation {
+	if x != nil {
+		return x.Propagation
+	}
+	return Mount_PRIVATE
+}
+
+// Probe is asked by the agent; its figures are Kubernetes', defaults filled in.
+type Probe struct {
+	state            protoimpl.MessageState `protogen:"open.v1"`
+	Handler          *Handler               `protobuf:"bytes,1,opt,name=handler,proto3" json:"handler,omitempty"`
+	InitialDelay     *durationpb.Duration   `protobuf:"bytes,2,opt,name=initial_delay,json=initialDelay,proto3" json:"initial_delay,omitempty"`
+	Timeout          *durationpb.Duration   `protobuf:"bytes,3,opt,name=timeout,proto3" json:"timeout,omitempty"`
+	Period           *durationpb.Duration   `protobuf:"bytes,4,opt,name=period,proto3" json:"period,omitempty"`
+	SuccessThreshold uint32                 `protobuf:"varint,5,opt,name=success_threshold,json=successThreshold,proto3" json:"success_threshold,omitempty"`
+	FailureThreshold uint32                 `protobuf:"varint,6,opt,name=failure_threshold,json=failureThreshold,proto3" json:"failure_threshold,omitempty"`
+	// How long the container gets to end when it failed; not set: ConfigureRequest's.
+	Grace         *durationpb.Duration `protobuf:"bytes,7,opt,name=grace,proto3" json:"grace,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Probe) Reset() {
+	*x = Probe{}
+	mi := &file_agent_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Probe) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Probe) ProtoMessage() {}
+
+func (x *Probe) ProtoReflect() protoreflect.Message {
+	mi := &file_agent_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Probe.ProtoReflect.Descriptor instead.
+func (*Probe) Descriptor() ([]byte, []int) {
+	return file_agent_proto_rawDescGZIP(), []int{23}
+}
+
+func (x *Probe) GetHandler() *Handler {
+	if x != nil {
+		return x.Handler
+	}
+	return nil
+}
+
+func (x *Probe) GetInitialDelay() *durationpb.Duration {
+	if x != nil {
+		return x.InitialDelay
+	}
+	return nil
+}
+
+func (x *Probe) GetTimeout() *durationpb.Duration {
+	if x != nil {
+		return x.Timeout
+	}
+	return nil
+}
+
+func (x *Probe) GetPeriod() *durationpb.Duration {
+	if x != nil {
+		return x.Period
+	}
+	return nil
+}
+
+func (x *Probe) GetSuccessThreshold() uint32 {
+	if x != nil {
+		return x.SuccessThreshold
+	}
+	return 0
+}
+
+func (x *Probe) GetFailureThreshold() uint32 {
+	if x != nil {
+		return x.FailureThreshold
+	}
+	return 0
+}
+
+func (x *Probe) GetGrace() *durationpb.Duration {
+	if x != nil {
+		return x.Grace
+	}
+	return nil
+}
+
+// Handler is something done to a container.
+type Handler struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Types that are valid to be assigned to Action:
+	//
+	//	*Handler_Exec
+	//	*Handler_HttpGet
+	//	*Handler_TcpSocket
+	//	*Handler_Grpc
+	//	*Handler_Sleep
+	Action        isHandler_Action `protobuf_oneof:"action"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Handler) Reset() {
+	*x = Handler{}
+	mi := &file_agent_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Handler) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Handler) ProtoMessage() {}
+
+func (x *Handler) ProtoReflect() protoreflect.Message {
+	mi := &file_agent_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Handler.ProtoReflect.Descriptor instead.
+func (*Handler) Descriptor() ([]byte, []int) {
+	return file_agent_proto_rawDescGZIP(), []int{24}
+}
+
+func (x *Handler) GetAction() isHandler_Action {
+	if x != nil {
+		return x.Action
+	}
+	return nil
+}
+
+func (x *Handler) GetExec() *ExecAction {
+	if x != nil {
+		if x, ok := x.Action.(*Handler_Exec); ok {
+			return x.Exec
+		}
+	}
+	return nil
+}
+
+func (x *Handler) GetHttpGet() *HTTPGetAction {
+	if x != nil {
+		if x, ok := x.Action.(*Handler_HttpGet); ok {
+			return x.HttpGet
+		}
+	}
+	return nil
+}
+
+func (x *Handler) GetTcpSocket() *TCPSocketAction {
+	if x != nil {
+		if x, ok := x.Action.(*Handler_TcpSocket); ok {
+			return x.TcpSocket
+		}
+	}
+	return nil
+}
+
+func (x *Handler) GetGrpc() *GRPCAction {
+	if x != nil {
+		if x, ok := x.Action.(*Handler_Grpc); ok {
+			return x.Grpc
+		}
+	}
+	return nil
+}
+
+func (x *Handler) GetSleep() *durationpb.Duration {
+	if x != nil {
+		if x, ok := x.Action.(*Handler_Sleep); ok {
+			return x.Sleep
+		}
+	}
+	return nil
+}
+
+type isHandler_Action interface {
+	isHandler_Action()
+}
+
+type Handler_Exec struct {
+	Exec *ExecAction `protobuf:"bytes,1,opt,name=exec,proto3,oneof"`
+}
+
+type Handler_HttpGet struct {
+	HttpGet *HTTPGetAction `protobuf:"bytes,2,opt,name=http_get,json=httpGet,proto3,oneof"`
+}
+
+type Handler_TcpSocket struct {
+	TcpSocket *TCPSocketAction `protobuf:"bytes,3,opt,name=tcp_socket,json=tcpSocket,proto3,oneof"`
+}
+
+type Handler_Grpc struct {
+	Grpc *GRPCAction `protobuf:"bytes,4,opt,name=grpc,proto3,oneof"`
+}
+
+type Handler_Sleep struct {
+	Sleep *durationpb.Duration `protobuf:"bytes,5,opt,name=sleep,proto3,oneof"`
+}
+
+func (*Handler_Exec) isHandler_Action() {}
+
+func (*Handler_HttpGet) isHandler_Action() {}
+
+func (*Handler_TcpSocket) isHandler_Action() {}
+
+func (*Handler_Grpc) isHandler_Action() {}
+
+func (*Handler_Sleep) isHandler_Action() {}
+
+type ExecAction struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Argv          []string               `protobuf:"bytes,1,rep,name=argv,proto3" json:"argv,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ExecAction) Reset() {
+	*x = ExecAction{}
+	mi := &file_agent_proto_msgTypes[25]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ExecAction) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ExecAction) ProtoMessage() {}
+
+func (x *ExecAction) ProtoReflect() protoreflect.Message {
+	mi := &file_agent_proto_msgTypes[25]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ExecAction.ProtoReflect.Descriptor instead.
+func (*ExecAction) Descriptor() ([]byte, []int) {
+	return file_agent_proto_rawDescGZIP(), []int{25}
+}
+
+func (x *ExecAction) GetArgv() []string {
+	if x != nil {
+		return x.Argv
+	}
+	return nil
+}
+
+type HTTPGetAction struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Host          string                 `protobuf:"bytes,1,opt,name=host,proto3" json:"host,omitempty"` // "": the pod's own address
+	Port          uint32                 `protobuf:"varint,2,opt,name=port,proto3" json:"port,omitempty"`
+	Path          string                 `protobuf:"bytes,3,opt,name=path,proto3" json:"path,omitempty"`
+	Https         bool                   `protobuf:"varint,4,opt,name=https,proto3" json:"https,omitempty"`
+	Headers       []*HTTPHeader          `protobuf:"bytes,5,rep,name=headers,proto3" json:"headers,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *HTTPGetAction) Reset() {
+	*x = HTTPGetAction{}
+	mi := &file_agent_proto_msgTypes[26]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *HTTPGetAction) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*HTTPGetAction) ProtoMessage() {}
+
+func (x *HTTPGetAction) ProtoReflect() protoreflect.Message {
+	mi := &file_agent_proto_msgTypes[26]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use HTTPGetAction.ProtoReflect.Descriptor instead.
+func (*HTTPGetAction) Descriptor() ([]byte, []int) {
+	return file_agent_proto_rawDescGZIP(), []int{26}
+}
+
+func (x *HTTPGetAction) GetHost() string {
+	if x != nil {
+		return x.Host
+	}
+	return ""
+}
+
+func (x *HTTPGetAction) GetPort() uint32 {
+	if x != nil {
+		return x.Port
+	}
+	return 0
+}
+
+func (x *HTTPGetAction) GetPath() string {
+	if x != nil {
+		return x.Path
+	}
+	return ""
+}
+
+func (x *HTTPGetAction) GetHttps() bool {
+	if x != nil {
+		return x.Https
+	}
+	return false
+}
+
+func (x *HTTPGetAction) GetHeaders() []*HTTPHeader {
+	if x != nil {
+		return x.Headers
+	}
+	return nil
+}
+
+type HTTPHeader struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Value         string                 `protobuf:"bytes,2,opt,name=value,proto3" json:"value,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *HTTPHeader) Reset() {
+	*x = HTTPHeader{}
+	mi := &file_agent_proto_msgTypes[27]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *HTTPHeader) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*HTTPHeader) ProtoMessage() {}
+
+func (x *HTTPHeader) ProtoReflect() protoreflect.Message {
+	mi := &file_agent_proto_msgTypes[27]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use HTTPHeader.ProtoReflect.Descriptor instead.
+func (*HTTPHeader) Descriptor() ([]byte, []int) {
+	return file_agent_proto_rawDescGZIP(), []int{27}
+}
+
+func (x *HTTPHeader) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *HTTPHeader) GetValue() string {
+	if x != nil {
+		return x.Value
+	}
+	return ""
+}
+
+type TCPSocketAction struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Host          string                 `protobuf:"bytes,1,opt,name=host,proto3" json:"host,omitempty"`
+	Port          uint32                 `protobuf:"varint,2,opt,name=port,proto3" json:"port,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TCPSocketAction) Reset() {
+	*x = TCPSocketAction{}
+	mi := &file_agent_proto_msgTypes[28]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TCPSocketAction) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TCPSocketAction) ProtoMessage() {}
+
+func (x *TCPSocketAction) ProtoReflect() protoreflect.Message {
+	mi := &file_agent_proto_msgTypes[28]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TCPSocketAction.ProtoReflect.Descriptor instead.
+func (*TCPSocketAction) Descriptor() ([]byte, []int) {
+	return file_agent_proto_rawDescGZIP(), []int{28}
+}
+
+func (x *TCPSocketAction) GetHost() string {
+	if x != nil {
+		return x.Host
+	}
+	return ""
+}
+
+func (x *TCPSocketAction) GetPort() uint32 {
+	if x != nil {
+		return x.Port
+	}
+	return 0
+}
+
+type GRPCAction struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Port          uint32                 `protobuf:"varint,1,opt,name=port,proto3" json:"port,omitempty"`
+	Service       string                 `protobuf:"bytes,2,opt,name=service,proto3" json:"service,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GRPCAction) Reset() {
+	*x = GRPCAction{}
+	mi := &file_agent_proto_msgTypes[29]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GRPCAction) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GRPCAction) ProtoMessage() {}
+
+func (x *GRPCAction) ProtoReflect() protoreflect.Message {
+	mi := &file_agent_proto_msgTypes[29]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GRPCAction.ProtoReflect.Descriptor instead.
+func (*GRPCAction) Descriptor() ([]byte, []int) {
+	return file_agent_proto_rawDescGZIP(), []int{29}
+}
+
+func (x *GRPCAction) GetPort() uint32 {
+	if x != nil {
+		return x.Port
+	}
+	return 0
+}
+
+func (x *GRPCAction) GetService() string {
+	if x != nil {
+		return x.Service
+	}
+	return ""
+}
+
+// SecurityContext is what a container's processes may do.
+type SecurityContext struct {
+	state            protoimpl.MessageState  `protogen:"open.v1"`
+	User             *int64                  `protobuf:"varint,1,opt,name=user,proto3,oneof" json:"user,omitempty"` // instead of ContainerSpec.user
+	Group            *int64                  `protobuf:"varint,2,opt,name=group,proto3,oneof" json:"group,omitempty"`
+	NonRoot          bool                    `protobuf:"varint,3,opt,name=non_root,json=nonRoot,proto3" json:"non_root,omitempty"` // refuse to start as uid 0
+	ExtraGroups      []int64                 `protobuf:"varint,4,rep,packed,name=extra_groups,json=extraGroups,proto3" json:"extra_groups,omitempty"`
+	Privileged       bool                    `protobuf:"varint,5,opt,name=privileged,proto3" json:"privileged,omitempty"`
+	ReadOnlyRoot     bool                    `protobuf:"varint,6,opt,name=read_only_root,json=readOnlyRoot,proto3" json:"read_only_root,omitempty"`
+	NoNewPrivileges  bool                    `protobuf:"varint,7,opt,name=no_new_privileges,json=noNewPrivileges,proto3" json:"no_new_privileges,omitempty"`
+	AddCapabilities  []string                `protobuf:"bytes,8,rep,name=add_capabilities,json=addCapabilities,proto3" json:"add_capabilities,omitempty"` // without "CAP_"; "ALL"
+	DropCapabilities []string                `protobuf:"bytes,9,rep,name=drop_capabilities,json=dropCapabilities,proto3" json:"drop_capabilities,omitempty"`
+	Seccomp          SecurityContext_Seccomp `protobuf:"varint,10,opt,name=seccomp,proto3,enum=firkin.agent.v1.SecurityContext_Seccomp" json:"seccomp,omitempty"`
+	SeccompProfile   []byte                  `protobuf:"bytes,11,opt,name=seccomp_profile,json=seccompProfile,proto3" json:"seccomp_profile,omitempty"` // JSON as Docker and the kubelet take it
+	UnmaskedProc     bool                    `protobuf:"varint,12,opt,name=unmasked_proc,json=unmaskedProc,proto3" json:"unmasked_proc,omitempty"`
+	unknownFields    protoimpl.UnknownFields
+	sizeCache        protoimpl.SizeCache
+}
+
+func (x *SecurityContext) Reset() {
+	*x = SecurityContext{}
+	mi := &file_agent_proto_msgTypes[30]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SecurityContext) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SecurityContext) ProtoMessage() {}
+
+func (x *SecurityContext) ProtoReflect() protoreflect.Message {
+	mi := &file_agent_proto_msgTypes[30]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SecurityContext.ProtoReflect.Descriptor instead.
+func (*SecurityContext) Descriptor() ([]byte, []int) {
+	return file_agent_proto_rawDescGZIP(), []int{30}
+}
+
+func (x *SecurityContext) GetUser() int64 {
+	if x != nil && x.User != nil {
+		return *x.User
+	}
+	return 0
+}
+
+func (x *SecurityContext) GetGroup() int64 {
+	if x != nil && x.Group != nil {
+		return *x.Group
+	}
+	return 0
+}
+
+func (x *SecurityContext) GetNonRoot() bool {
+	if x != nil {
+		return x.NonRoot
+	}
+	return false
+}
+
+func (x *SecurityContext) GetExtraGroups() []int64 {
+	if x != nil {
+		return x.ExtraGroups
+	}
+	return nil
+}
+
+func (x *SecurityContext) GetPrivileged() bool {
+	if x != nil {
+		return x.Privileged
+	}
+	return false
+}
+
+func (x *SecurityContext) GetReadOnlyRoot() bool {
+	if x != nil {
+		return x.ReadOnlyRoot
+	}
+	return false
+}
+
+func (x *SecurityContext) GetNoNewPrivileges() bool {
+	if x != nil {
+		return x.NoNewPrivileges
+	}
+	return false
+}
+
+func (x *SecurityContext) GetAddCapabilities() []string {
+	if x != nil {
+		return x.AddCapabilities
+	}
+	return nil
+}
+
+func (x *SecurityContext) GetDropCapabilities() []string {
+	if x != nil {
+		return x.DropCapabilities
+	}
+	return nil
+}
+
+func (x *SecurityContext) GetSeccomp() SecurityContext_Seccomp {
+	if x != nil {
+		return x.Seccomp
+	}
+	return SecurityContext_DEFAULT
+}
+
+func (x *SecurityContext) GetSeccompProfile() []byte {
+	if x != nil {
+		return x.SeccompProfile
+	}
+	return nil
+}
+
+func (x *SecurityContext) GetUnmaskedProc() bool {
+	if x != nil {
+		return x.UnmaskedProc
+	}
+	return false
+}
+
 type Resources struct {
 	state              protoimpl.MessageState `protogen:"open.v1"`
 	CpuRequestMilli    int64                  `protobuf:"varint,1,opt,name=cpu_request_milli,json=cpuRequestMilli,proto3" json:"cpu_request_milli,omitempty"`
@@ -978,7 +2548,7 @@ type Resources struct {
 
 func (x *Resources) Reset() {
 	*x = Resources{}
-	mi := &file_agent_proto_msgTypes[12]
+	mi := &file_agent_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -990,7 +2560,7 @@ func (x *Resources) String() string {
 func (*Resources) ProtoMessage() {}
 
 func (x *Resources) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[12]
+	mi := &file_agent_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1003,7 +2573,7 @@ func (x *Resources) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Resources.ProtoReflect.Descriptor instead.
 func (*Resources) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{12}
+	return file_agent_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *Resources) GetCpuRequestMilli() int64 {
@@ -1049,16 +2619,28 @@ type ContainerSpec struct {
 	Env        []string `protobuf:"bytes,10,rep,name=env,proto3" json:"env,omitempty"` // NAME=value
 	Cwd        string   `protobuf:"bytes,11,opt,name=cwd,proto3" json:"cwd,omitempty"`
 	// As in an image config: "", "user", "uid", "user:group", "uid:gid"; names are looked up in the root file system.
-	User          string     `protobuf:"bytes,12,opt,name=user,proto3" json:"user,omitempty"`
-	Mounts        []*Mount   `protobuf:"bytes,13,rep,name=mounts,proto3" json:"mounts,omitempty"`
-	Resources     *Resources `protobuf:"bytes,14,opt,name=resources,proto3" json:"resources,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	User                       string           `protobuf:"bytes,12,opt,name=user,proto3" json:"user,omitempty"`
+	Mounts                     []*Mount         `protobuf:"bytes,13,rep,name=mounts,proto3" json:"mounts,omitempty"`
+	Resources                  *Resources       `protobuf:"bytes,14,opt,name=resources,proto3" json:"resources,omitempty"`
+	Sidecar                    bool             `protobuf:"varint,15,opt,name=sidecar,proto3" json:"sidecar,omitempty"`
+	Security                   *SecurityContext `protobuf:"bytes,16,opt,name=security,proto3" json:"security,omitempty"`
+	Liveness                   *Probe           `protobuf:"bytes,17,opt,name=liveness,proto3" json:"liveness,omitempty"`
+	Readiness                  *Probe           `protobuf:"bytes,18,opt,name=readiness,proto3" json:"readiness,omitempty"`
+	Startup                    *Probe           `protobuf:"bytes,19,opt,name=startup,proto3" json:"startup,omitempty"`
+	PostStart                  *Handler         `protobuf:"bytes,20,opt,name=post_start,json=postStart,proto3" json:"post_start,omitempty"`
+	PreStop                    *Handler         `protobuf:"bytes,21,opt,name=pre_stop,json=preStop,proto3" json:"pre_stop,omitempty"`
+	StopSignal                 int32            `protobuf:"varint,22,opt,name=stop_signal,json=stopSignal,proto3" json:"stop_signal,omitempty"`                                      // 0: SIGTERM
+	TerminationMessagePath     string           `protobuf:"bytes,23,opt,name=termination_message_path,json=terminationMessagePath,proto3" json:"termination_message_path,omitempty"` // "": none is read
+	TerminationMessageFallback bool             `protobuf:"varint,24,opt,name=termination_message_fallback,json=terminationMessageFallback,proto3" json:"termination_message_fallback,omitempty"`
+	Stdin                      bool             `protobuf:"varint,25,opt,name=stdin,proto3" json:"stdin,omitempty"` // an open standard input that nothing is written to
+	Tty                        bool             `protobuf:"varint,26,opt,name=tty,proto3" json:"tty,omitempty"`
+	unknownFields              protoimpl.UnknownFields
+	sizeCache                  protoimpl.SizeCache
 }
 
 func (x *ContainerSpec) Reset() {
 	*x = ContainerSpec{}
-	mi := &file_agent_proto_msgTypes[13]
+	mi := &file_agent_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1070,7 +2652,7 @@ func (x *ContainerSpec) String() string {
 func (*ContainerSpec) ProtoMessage() {}
 
 func (x *ContainerSpec) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[13]
+	mi := &file_agent_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1083,7 +2665,7 @@ func (x *ContainerSpec) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ContainerSpec.ProtoReflect.Descriptor instead.
 func (*ContainerSpec) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{13}
+	return file_agent_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *ContainerSpec) GetName() string {
@@ -1184,6 +2766,90 @@ func (x *ContainerSpec) GetResources() *Resources {
 	return nil
 }
 
+func (x *ContainerSpec) GetSidecar() bool {
+	if x != nil {
+		return x.Sidecar
+	}
+	return false
+}
+
+func (x *ContainerSpec) GetSecurity() *SecurityContext {
+	if x != nil {
+		return x.Security
+	}
+	return nil
+}
+
+func (x *ContainerSpec) GetLiveness() *Probe {
+	if x != nil {
+		return x.Liveness
+	}
+	return nil
+}
+
+func (x *ContainerSpec) GetReadiness() *Probe {
+	if x != nil {
+		return x.Readiness
+	}
+	return nil
+}
+
+func (x *ContainerSpec) GetStartup() *Probe {
+	if x != nil {
+		return x.Startup
+	}
+	return nil
+}
+
+func (x *ContainerSpec) GetPostStart() *Handler {
+	if x != nil {
+		return x.PostStart
+	}
+	return nil
+}
+
+func (x *ContainerSpec) GetPreStop() *Handler {
+	if x != nil {
+		return x.PreStop
+	}
+	return nil
+}
+
+func (x *ContainerSpec) GetStopSignal() int32 {
+	if x != nil {
+		return x.StopSignal
+	}
+	return 0
+}
+
+func (x *ContainerSpec) GetTerminationMessagePath() string {
+	if x != nil {
+		return x.TerminationMessagePath
+	}
+	return ""
+}
+
+func (x *ContainerSpec) GetTerminationMessageFallback() bool {
+	if x != nil {
+		return x.TerminationMessageFallback
+	}
+	return false
+}
+
+func (x *ContainerSpec) GetStdin() bool {
+	if x != nil {
+		return x.Stdin
+	}
+	return false
+}
+
+func (x *ContainerSpec) GetTty() bool {
+	if x != nil {
+		return x.Tty
+	}
+	return false
+}
+
 type AddContainerRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Container     *ContainerSpec         `protobuf:"bytes,1,opt,name=container,proto3" json:"container,omitempty"`
@@ -1193,7 +2859,7 @@ type AddContainerRequest struct {
 
 func (x *AddContainerRequest) Reset() {
 	*x = AddContainerRequest{}
-	mi := &file_agent_proto_msgTypes[14]
+	mi := &file_agent_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1205,7 +2871,7 @@ func (x *AddContainerRequest) String() string {
 func (*AddContainerRequest) ProtoMessage() {}
 
 func (x *AddContainerRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[14]
+	mi := &file_agent_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1218,7 +2884,7 @@ func (x *AddContainerRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AddContainerRequest.ProtoReflect.Descriptor instead.
 func (*AddContainerRequest) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{14}
+	return file_agent_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *AddContainerRequest) GetContainer() *ContainerSpec {
@@ -1238,7 +2904,7 @@ type AddContainerResponse struct {
 
 func (x *AddContainerResponse) Reset() {
 	*x = AddContainerResponse{}
-	mi := &file_agent_proto_msgTypes[15]
+	mi := &file_agent_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1250,7 +2916,7 @@ func (x *AddContainerResponse) String() string {
 func (*AddContainerResponse) ProtoMessage() {}
 
 func (x *AddContainerResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[15]
+	mi := &file_agent_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1263,7 +2929,7 @@ func (x *AddContainerResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AddContainerResponse.ProtoReflect.Descriptor instead.
 func (*AddContainerResponse) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{15}
+	return file_agent_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *AddContainerResponse) GetPod() *PodState {
@@ -1290,7 +2956,7 @@ type Phase struct {
 
 func (x *Phase) Reset() {
 	*x = Phase{}
-	mi := &file_agent_proto_msgTypes[16]
+	mi := &file_agent_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1302,7 +2968,7 @@ func (x *Phase) String() string {
 func (*Phase) ProtoMessage() {}
 
 func (x *Phase) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[16]
+	mi := &file_agent_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1315,7 +2981,7 @@ func (x *Phase) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Phase.ProtoReflect.Descriptor instead.
 func (*Phase) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{16}
+	return file_agent_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *Phase) GetName() string {
@@ -1341,7 +3007,7 @@ type WaitContainerRequest struct {
 
 func (x *WaitContainerRequest) Reset() {
 	*x = WaitContainerRequest{}
-	mi := &file_agent_proto_msgTypes[17]
+	mi := &file_agent_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1353,7 +3019,7 @@ func (x *WaitContainerRequest) String() string {
 func (*WaitContainerRequest) ProtoMessage() {}
 
 func (x *WaitContainerRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[17]
+	mi := &file_agent_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1366,7 +3032,7 @@ func (x *WaitContainerRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WaitContainerRequest.ProtoReflect.Descriptor instead.
 func (*WaitContainerRequest) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{17}
+	return file_agent_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *WaitContainerRequest) GetName() string {
@@ -1388,7 +3054,7 @@ type WaitContainerResponse struct {
 
 func (x *WaitContainerResponse) Reset() {
 	*x = WaitContainerResponse{}
-	mi := &file_agent_proto_msgTypes[18]
+	mi := &file_agent_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1400,7 +3066,7 @@ func (x *WaitContainerResponse) String() string {
 func (*WaitContainerResponse) ProtoMessage() {}
 
 func (x *WaitContainerResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[18]
+	mi := &file_agent_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1413,7 +3079,7 @@ func (x *WaitContainerResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WaitContainerResponse.ProtoReflect.Descriptor instead.
 func (*WaitContainerResponse) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{18}
+	return file_agent_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *WaitContainerResponse) GetPod() *PodState {
@@ -1454,7 +3120,7 @@ type RemoveContainerRequest struct {
 
 func (x *RemoveContainerRequest) Reset() {
 	*x = RemoveContainerRequest{}
-	mi := &file_agent_proto_msgTypes[19]
+	mi := &file_agent_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1466,7 +3132,7 @@ func (x *RemoveContainerRequest) String() string {
 func (*RemoveContainerRequest) ProtoMessage() {}
 
 func (x *RemoveContainerRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[19]
+	mi := &file_agent_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1479,7 +3145,7 @@ func (x *RemoveContainerRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveContainerRequest.ProtoReflect.Descriptor instead.
 func (*RemoveContainerRequest) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{19}
+	return file_agent_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *RemoveContainerRequest) GetName() string {
@@ -1507,7 +3173,7 @@ type RemoveContainerResponse struct {
 
 func (x *RemoveContainerResponse) Reset() {
 	*x = RemoveContainerResponse{}
-	mi := &file_agent_proto_msgTypes[20]
+	mi := &file_agent_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1519,7 +3185,7 @@ func (x *RemoveContainerResponse) String() string {
 func (*RemoveContainerResponse) ProtoMessage() {}
 
 func (x *RemoveContainerResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[20]
+	mi := &file_agent_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1532,7 +3198,7 @@ func (x *RemoveContainerResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveContainerResponse.ProtoReflect.Descriptor instead.
 func (*RemoveContainerResponse) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{20}
+	return file_agent_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *RemoveContainerResponse) GetPod() *PodState {
@@ -1564,7 +3230,7 @@ type TrimRequest struct {
 
 func (x *TrimRequest) Reset() {
 	*x = TrimRequest{}
-	mi := &file_agent_proto_msgTypes[21]
+	mi := &file_agent_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1576,7 +3242,7 @@ func (x *TrimRequest) String() string {
 func (*TrimRequest) ProtoMessage() {}
 
 func (x *TrimRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[21]
+	mi := &file_agent_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1589,7 +3255,7 @@ func (x *TrimRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TrimRequest.ProtoReflect.Descriptor instead.
 func (*TrimRequest) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{21}
+	return file_agent_proto_rawDescGZIP(), []int{40}
 }
 
 type TrimResponse struct {
@@ -1602,7 +3268,7 @@ type TrimResponse struct {
 
 func (x *TrimResponse) Reset() {
 	*x = TrimResponse{}
-	mi := &file_agent_proto_msgTypes[22]
+	mi := &file_agent_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1614,7 +3280,7 @@ func (x *TrimResponse) String() string {
 func (*TrimResponse) ProtoMessage() {}
 
 func (x *TrimResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[22]
+	mi := &file_agent_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1627,7 +3293,7 @@ func (x *TrimResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TrimResponse.ProtoReflect.Descriptor instead.
 func (*TrimResponse) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{22}
+	return file_agent_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *TrimResponse) GetTrimmedBytes() uint64 {
@@ -1660,7 +3326,7 @@ type ExecRequest struct {
 
 func (x *ExecRequest) Reset() {
 	*x = ExecRequest{}
-	mi := &file_agent_proto_msgTypes[23]
+	mi := &file_agent_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1672,7 +3338,7 @@ func (x *ExecRequest) String() string {
 func (*ExecRequest) ProtoMessage() {}
 
 func (x *ExecRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[23]
+	mi := &file_agent_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1685,7 +3351,7 @@ func (x *ExecRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExecRequest.ProtoReflect.Descriptor instead.
 func (*ExecRequest) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{23}
+	return file_agent_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *ExecRequest) GetMessage() isExecRequest_Message {
@@ -1788,7 +3454,7 @@ type ExecResponse struct {
 
 func (x *ExecResponse) Reset() {
 	*x = ExecResponse{}
-	mi := &file_agent_proto_msgTypes[24]
+	mi := &file_agent_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1800,7 +3466,7 @@ func (x *ExecResponse) String() string {
 func (*ExecResponse) ProtoMessage() {}
 
 func (x *ExecResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[24]
+	mi := &file_agent_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1813,7 +3479,7 @@ func (x *ExecResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExecResponse.ProtoReflect.Descriptor instead.
 func (*ExecResponse) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{24}
+	return file_agent_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *ExecResponse) GetMessage() isExecResponse_Message {
@@ -1883,7 +3549,7 @@ type OutputRequest struct {
 
 func (x *OutputRequest) Reset() {
 	*x = OutputRequest{}
-	mi := &file_agent_proto_msgTypes[25]
+	mi := &file_agent_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1895,7 +3561,7 @@ func (x *OutputRequest) String() string {
 func (*OutputRequest) ProtoMessage() {}
 
 func (x *OutputRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[25]
+	mi := &file_agent_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1908,7 +3574,7 @@ func (x *OutputRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OutputRequest.ProtoReflect.Descriptor instead.
 func (*OutputRequest) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{25}
+	return file_agent_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *OutputRequest) GetTaken() map[string]uint64 {
@@ -1935,7 +3601,7 @@ type OutputChunk struct {
 
 func (x *OutputChunk) Reset() {
 	*x = OutputChunk{}
-	mi := &file_agent_proto_msgTypes[26]
+	mi := &file_agent_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1947,7 +3613,7 @@ func (x *OutputChunk) String() string {
 func (*OutputChunk) ProtoMessage() {}
 
 func (x *OutputChunk) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[26]
+	mi := &file_agent_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1960,7 +3626,7 @@ func (x *OutputChunk) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OutputChunk.ProtoReflect.Descriptor instead.
 func (*OutputChunk) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{26}
+	return file_agent_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *OutputChunk) GetContainer() string {
@@ -2039,7 +3705,7 @@ type WriteFileRequest struct {
 
 func (x *WriteFileRequest) Reset() {
 	*x = WriteFileRequest{}
-	mi := &file_agent_proto_msgTypes[27]
+	mi := &file_agent_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2051,7 +3717,7 @@ func (x *WriteFileRequest) String() string {
 func (*WriteFileRequest) ProtoMessage() {}
 
 func (x *WriteFileRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[27]
+	mi := &file_agent_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2064,7 +3730,7 @@ func (x *WriteFileRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WriteFileRequest.ProtoReflect.Descriptor instead.
 func (*WriteFileRequest) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{27}
+	return file_agent_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *WriteFileRequest) GetMessage() isWriteFileRequest_Message {
@@ -2117,7 +3783,7 @@ type WriteFileResponse struct {
 
 func (x *WriteFileResponse) Reset() {
 	*x = WriteFileResponse{}
-	mi := &file_agent_proto_msgTypes[28]
+	mi := &file_agent_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2129,7 +3795,7 @@ func (x *WriteFileResponse) String() string {
 func (*WriteFileResponse) ProtoMessage() {}
 
 func (x *WriteFileResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[28]
+	mi := &file_agent_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2142,7 +3808,7 @@ func (x *WriteFileResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WriteFileResponse.ProtoReflect.Descriptor instead.
 func (*WriteFileResponse) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{28}
+	return file_agent_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *WriteFileResponse) GetBytes() int64 {
@@ -2162,7 +3828,7 @@ type ReadFileRequest struct {
 
 func (x *ReadFileRequest) Reset() {
 	*x = ReadFileRequest{}
-	mi := &file_agent_proto_msgTypes[29]
+	mi := &file_agent_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2174,7 +3840,7 @@ func (x *ReadFileRequest) String() string {
 func (*ReadFileRequest) ProtoMessage() {}
 
 func (x *ReadFileRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[29]
+	mi := &file_agent_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2187,7 +3853,7 @@ func (x *ReadFileRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadFileRequest.ProtoReflect.Descriptor instead.
 func (*ReadFileRequest) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{29}
+	return file_agent_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *ReadFileRequest) GetEmptyDir() string {
@@ -2213,7 +3879,7 @@ type ReadFileResponse struct {
 
 func (x *ReadFileResponse) Reset() {
 	*x = ReadFileResponse{}
-	mi := &file_agent_proto_msgTypes[30]
+	mi := &file_agent_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2225,7 +3891,7 @@ func (x *ReadFileResponse) String() string {
 func (*ReadFileResponse) ProtoMessage() {}
 
 func (x *ReadFileResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[30]
+	mi := &file_agent_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2238,7 +3904,7 @@ func (x *ReadFileResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadFileResponse.ProtoReflect.Descriptor instead.
 func (*ReadFileResponse) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{30}
+	return file_agent_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *ReadFileResponse) GetData() []byte {
@@ -2257,7 +3923,7 @@ type SetTimeRequest struct {
 
 func (x *SetTimeRequest) Reset() {
 	*x = SetTimeRequest{}
-	mi := &file_agent_proto_msgTypes[31]
+	mi := &file_agent_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2269,7 +3935,7 @@ func (x *SetTimeRequest) String() string {
 func (*SetTimeRequest) ProtoMessage() {}
 
 func (x *SetTimeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[31]
+	mi := &file_agent_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2282,7 +3948,7 @@ func (x *SetTimeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetTimeRequest.ProtoReflect.Descriptor instead.
 func (*SetTimeRequest) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{31}
+	return file_agent_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *SetTimeRequest) GetTime() *timestamppb.Timestamp {
@@ -2300,7 +3966,7 @@ type SetTimeResponse struct {
 
 func (x *SetTimeResponse) Reset() {
 	*x = SetTimeResponse{}
-	mi := &file_agent_proto_msgTypes[32]
+	mi := &file_agent_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2312,7 +3978,7 @@ func (x *SetTimeResponse) String() string {
 func (*SetTimeResponse) ProtoMessage() {}
 
 func (x *SetTimeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[32]
+	mi := &file_agent_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2325,7 +3991,7 @@ func (x *SetTimeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetTimeResponse.ProtoReflect.Descriptor instead.
 func (*SetTimeResponse) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{32}
+	return file_agent_proto_rawDescGZIP(), []int{51}
 }
 
 type ShutdownRequest struct {
@@ -2338,7 +4004,7 @@ type ShutdownRequest struct {
 
 func (x *ShutdownRequest) Reset() {
 	*x = ShutdownRequest{}
-	mi := &file_agent_proto_msgTypes[33]
+	mi := &file_agent_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2350,7 +4016,7 @@ func (x *ShutdownRequest) String() string {
 func (*ShutdownRequest) ProtoMessage() {}
 
 func (x *ShutdownRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[33]
+	mi := &file_agent_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2363,7 +4029,7 @@ func (x *ShutdownRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShutdownRequest.ProtoReflect.Descriptor instead.
 func (*ShutdownRequest) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{33}
+	return file_agent_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *ShutdownRequest) GetGrace() *durationpb.Duration {
@@ -2383,7 +4049,7 @@ type ShutdownResponse struct {
 
 func (x *ShutdownResponse) Reset() {
 	*x = ShutdownResponse{}
-	mi := &file_agent_proto_msgTypes[34]
+	mi := &file_agent_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2395,7 +4061,7 @@ func (x *ShutdownResponse) String() string {
 func (*ShutdownResponse) ProtoMessage() {}
 
 func (x *ShutdownResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[34]
+	mi := &file_agent_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2408,7 +4074,7 @@ func (x *ShutdownResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShutdownResponse.ProtoReflect.Descriptor instead.
 func (*ShutdownResponse) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{34}
+	return file_agent_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *ShutdownResponse) GetTrimmedBytes() uint64 {
@@ -2433,7 +4099,7 @@ type ExecRequest_Start struct {
 
 func (x *ExecRequest_Start) Reset() {
 	*x = ExecRequest_Start{}
-	mi := &file_agent_proto_msgTypes[35]
+	mi := &file_agent_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2445,7 +4111,7 @@ func (x *ExecRequest_Start) String() string {
 func (*ExecRequest_Start) ProtoMessage() {}
 
 func (x *ExecRequest_Start) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[35]
+	mi := &file_agent_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2458,7 +4124,7 @@ func (x *ExecRequest_Start) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExecRequest_Start.ProtoReflect.Descriptor instead.
 func (*ExecRequest_Start) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{23, 0}
+	return file_agent_proto_rawDescGZIP(), []int{42, 0}
 }
 
 func (x *ExecRequest_Start) GetContainer() string {
@@ -2520,7 +4186,7 @@ type ExecRequest_Resize struct {
 
 func (x *ExecRequest_Resize) Reset() {
 	*x = ExecRequest_Resize{}
-	mi := &file_agent_proto_msgTypes[36]
+	mi := &file_agent_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2532,7 +4198,7 @@ func (x *ExecRequest_Resize) String() string {
 func (*ExecRequest_Resize) ProtoMessage() {}
 
 func (x *ExecRequest_Resize) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[36]
+	mi := &file_agent_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2545,7 +4211,7 @@ func (x *ExecRequest_Resize) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExecRequest_Resize.ProtoReflect.Descriptor instead.
 func (*ExecRequest_Resize) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{23, 1}
+	return file_agent_proto_rawDescGZIP(), []int{42, 1}
 }
 
 func (x *ExecRequest_Resize) GetRows() uint32 {
@@ -2571,7 +4237,7 @@ type ExecResponse_Exit struct {
 
 func (x *ExecResponse_Exit) Reset() {
 	*x = ExecResponse_Exit{}
-	mi := &file_agent_proto_msgTypes[37]
+	mi := &file_agent_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2583,7 +4249,7 @@ func (x *ExecResponse_Exit) String() string {
 func (*ExecResponse_Exit) ProtoMessage() {}
 
 func (x *ExecResponse_Exit) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[37]
+	mi := &file_agent_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2596,7 +4262,7 @@ func (x *ExecResponse_Exit) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExecResponse_Exit.ProtoReflect.Descriptor instead.
 func (*ExecResponse_Exit) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{24, 0}
+	return file_agent_proto_rawDescGZIP(), []int{43, 0}
 }
 
 func (x *ExecResponse_Exit) GetCode() int32 {
@@ -2616,7 +4282,7 @@ type WriteFileRequest_Target struct {
 
 func (x *WriteFileRequest_Target) Reset() {
 	*x = WriteFileRequest_Target{}
-	mi := &file_agent_proto_msgTypes[39]
+	mi := &file_agent_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2628,7 +4294,7 @@ func (x *WriteFileRequest_Target) String() string {
 func (*WriteFileRequest_Target) ProtoMessage() {}
 
 func (x *WriteFileRequest_Target) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[39]
+	mi := &file_agent_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2641,7 +4307,7 @@ func (x *WriteFileRequest_Target) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WriteFileRequest_Target.ProtoReflect.Descriptor instead.
 func (*WriteFileRequest_Target) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{27, 0}
+	return file_agent_proto_rawDescGZIP(), []int{46, 0}
 }
 
 func (x *WriteFileRequest_Target) GetEmptyDir() string {
@@ -2669,12 +4335,34 @@ const file_agent_proto_rawDesc = "" +
 	"\x04name\x18\x03 \x01(\tR\x04name\x12\x16\n" +
 	"\x06source\x18\x04 \x01(\tR\x06source\x12\x1b\n" +
 	"\tvm_digest\x18\x05 \x01(\tR\bvmDigest\x12\x1a\n" +
-	"\bmanifest\x18\x06 \x01(\fR\bmanifest\"^\n" +
+	"\bmanifest\x18\x06 \x01(\fR\bmanifest\"\xed\x02\n" +
 	"\x10ConfigureRequest\x12.\n" +
 	"\x03pod\x18\x01 \x01(\v2\x1c.firkin.agent.v1.PodIdentityR\x03pod\x12\x1a\n" +
-	"\bhostname\x18\x02 \x01(\tR\bhostname\"\x11\n" +
+	"\bhostname\x18\x02 \x01(\tR\bhostname\x128\n" +
+	"\anetwork\x18\x03 \x01(\v2\x1e.firkin.agent.v1.NetworkConfigR\anetwork\x121\n" +
+	"\asysctls\x18\x04 \x03(\v2\x17.firkin.agent.v1.SysctlR\asysctls\x12'\n" +
+	"\x0fshare_processes\x18\x05 \x01(\bR\x0eshareProcesses\x12\x19\n" +
+	"\bhost_pid\x18\x06 \x01(\bR\ahostPid\x12\x1e\n" +
+	"\bfs_group\x18\a \x01(\x03H\x00R\afsGroup\x88\x01\x01\x12/\n" +
+	"\x05grace\x18\b \x01(\v2\x19.google.protobuf.DurationR\x05graceB\v\n" +
+	"\t_fs_group\"\xf3\x01\n" +
+	"\rNetworkConfig\x12\x18\n" +
+	"\aaddress\x18\x01 \x01(\tR\aaddress\x12\x18\n" +
+	"\agateway\x18\x02 \x01(\tR\agateway\x12\x10\n" +
+	"\x03mac\x18\x03 \x01(\tR\x03mac\x12 \n" +
+	"\vnameservers\x18\x04 \x03(\tR\vnameservers\x12\x1a\n" +
+	"\bsearches\x18\x05 \x03(\tR\bsearches\x12\x18\n" +
+	"\aoptions\x18\x06 \x03(\tR\aoptions\x120\n" +
+	"\x05hosts\x18\a \x03(\v2\x1a.firkin.agent.v1.HostAliasR\x05hosts\x12\x12\n" +
+	"\x04fqdn\x18\b \x01(\tR\x04fqdn\"9\n" +
+	"\tHostAlias\x12\x0e\n" +
+	"\x02ip\x18\x01 \x01(\tR\x02ip\x12\x1c\n" +
+	"\thostnames\x18\x02 \x03(\tR\thostnames\"2\n" +
+	"\x06Sysctl\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value\"\x11\n" +
 	"\x0fDescribeRequest\"\x0e\n" +
-	"\fWatchRequest\"\x80\x03\n" +
+	"\fWatchRequest\"\xf3\x03\n" +
 	"\bPodState\x12\x1a\n" +
 	"\brevision\x18\x01 \x01(\x04R\brevision\x12\x17\n" +
 	"\aboot_id\x18\x02 \x01(\tR\x06bootId\x12#\n" +
@@ -2686,7 +4374,11 @@ const file_agent_proto_rawDesc = "" +
 	"\n" +
 	"empty_dirs\x18\x06 \x03(\v2\x1e.firkin.agent.v1.EmptyDirStateR\temptyDirs\x121\n" +
 	"\x05store\x18\a \x01(\v2\x1b.firkin.agent.v1.StoreUsageR\x05store\x127\n" +
-	"\tbooted_at\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\bbootedAt\"\x8a\x05\n" +
+	"\tbooted_at\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\bbootedAt\x129\n" +
+	"\n" +
+	"created_at\x18\t \x01(\v2\x1a.google.protobuf.TimestampR\tcreatedAt\x126\n" +
+	"\avolumes\x18\n" +
+	" \x03(\v2\x1c.firkin.agent.v1.VolumeStateR\avolumes\"\x89\x06\n" +
 	"\x0eContainerState\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
 	"\x04init\x18\x02 \x01(\bR\x04init\x12\x16\n" +
@@ -2708,7 +4400,11 @@ const file_agent_proto_rawDesc = "" +
 	"\rrestart_count\x18\x0f \x01(\rR\frestartCount\x12(\n" +
 	"\x04runs\x18\x10 \x03(\v2\x14.firkin.agent.v1.RunR\x04runs\x12\x1f\n" +
 	"\vrootfs_disk\x18\x11 \x01(\tR\n" +
-	"rootfsDisk\"U\n" +
+	"rootfsDisk\x12\x18\n" +
+	"\asidecar\x18\x12 \x01(\bR\asidecar\x12\x18\n" +
+	"\astarted\x18\x13 \x01(\bR\astarted\x12\x14\n" +
+	"\x05ready\x18\x14 \x01(\bR\x05ready\x123\n" +
+	"\x06probes\x18\x15 \x03(\v2\x1b.firkin.agent.v1.ProbeStateR\x06probes\"U\n" +
 	"\x05State\x12\x15\n" +
 	"\x11STATE_UNSPECIFIED\x10\x00\x12\f\n" +
 	"\bCREATING\x10\x01\x12\v\n" +
@@ -2716,7 +4412,14 @@ const file_agent_proto_rawDesc = "" +
 	"\n" +
 	"\x06EXITED\x10\x03\x12\x0e\n" +
 	"\n" +
-	"TERMINATED\x10\x04\"\xda\x01\n" +
+	"TERMINATED\x10\x04\"\x92\x01\n" +
+	"\n" +
+	"ProbeState\x12\x12\n" +
+	"\x04kind\x18\x01 \x01(\tR\x04kind\x12\x0e\n" +
+	"\x02ok\x18\x02 \x01(\bR\x02ok\x12\x1a\n" +
+	"\bfailures\x18\x03 \x01(\rR\bfailures\x12\x18\n" +
+	"\amessage\x18\x04 \x01(\tR\amessage\x12*\n" +
+	"\x02at\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\"\xda\x01\n" +
 	"\x03Run\x12\x16\n" +
 	"\x06digest\x18\x01 \x01(\tR\x06digest\x12\x0e\n" +
 	"\x02id\x18\x02 \x01(\tR\x02id\x129\n" +
@@ -2732,7 +4435,12 @@ const file_agent_proto_rawDesc = "" +
 	"\x06memory\x18\x03 \x01(\bR\x06memory\x12(\n" +
 	"\x10size_limit_bytes\x18\x04 \x01(\x03R\x0esizeLimitBytes\x12\x1d\n" +
 	"\n" +
-	"used_bytes\x18\x05 \x01(\x03R\tusedBytes\"h\n" +
+	"used_bytes\x18\x05 \x01(\x03R\tusedBytes\"i\n" +
+	"\vVolumeState\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n" +
+	"\x06digest\x18\x02 \x01(\tR\x06digest\x12\x1a\n" +
+	"\bmanifest\x18\x03 \x01(\fR\bmanifest\x12\x12\n" +
+	"\x04disk\x18\x04 \x01(\tR\x04disk\"h\n" +
 	"\n" +
 	"StoreUsage\x12\x1d\n" +
 	"\n" +
@@ -2746,17 +4454,105 @@ const file_agent_proto_rawDesc = "" +
 	"\x06memory\x18\x03 \x01(\bR\x06memory\x12(\n" +
 	"\x10size_limit_bytes\x18\x04 \x01(\x03R\x0esizeLimitBytes\"+\n" +
 	"\x15RemoveEmptyDirRequest\x12\x12\n" +
-	"\x04name\x18\x01 \x01(\tR\x04name\"p\n" +
-	"\x05Mount\x12\x1b\n" +
-	"\tempty_dir\x18\x01 \x01(\tR\bemptyDir\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\"\x83\x02\n" +
+	"\x10AddVolumeRequest\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n" +
+	"\x06digest\x18\x02 \x01(\tR\x06digest\x12\x1a\n" +
+	"\bmanifest\x18\x03 \x01(\fR\bmanifest\x124\n" +
+	"\x05files\x18\x04 \x01(\v2\x1c.firkin.agent.v1.FilesVolumeH\x00R\x05files\x124\n" +
+	"\x05share\x18\x05 \x01(\v2\x1c.firkin.agent.v1.ShareVolumeH\x00R\x05share\x121\n" +
+	"\x04disk\x18\x06 \x01(\v2\x1b.firkin.agent.v1.DiskVolumeH\x00R\x04diskB\b\n" +
+	"\x06source\"@\n" +
+	"\vFilesVolume\x121\n" +
+	"\x05files\x18\x01 \x03(\v2\x1b.firkin.agent.v1.VolumeFileR\x05files\"H\n" +
+	"\n" +
+	"VolumeFile\x12\x12\n" +
+	"\x04path\x18\x01 \x01(\tR\x04path\x12\x12\n" +
+	"\x04mode\x18\x02 \x01(\rR\x04mode\x12\x12\n" +
+	"\x04data\x18\x03 \x01(\fR\x04data\"7\n" +
+	"\vShareVolume\x12\x14\n" +
+	"\x05share\x18\x01 \x01(\tR\x05share\x12\x12\n" +
+	"\x04file\x18\x02 \x01(\bR\x04file\"=\n" +
+	"\n" +
+	"DiskVolume\x12\x12\n" +
+	"\x04disk\x18\x01 \x01(\tR\x04disk\x12\x1b\n" +
+	"\tread_only\x18\x02 \x01(\bR\breadOnly\")\n" +
+	"\x13RemoveVolumeRequest\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\"\xf7\x01\n" +
+	"\x05Mount\x12\x16\n" +
+	"\x06volume\x18\x01 \x01(\tR\x06volume\x12\x12\n" +
 	"\x04path\x18\x02 \x01(\tR\x04path\x12\x1b\n" +
 	"\tread_only\x18\x03 \x01(\bR\breadOnly\x12\x19\n" +
-	"\bsub_path\x18\x04 \x01(\tR\asubPath\"\xbf\x01\n" +
+	"\bsub_path\x18\x04 \x01(\tR\asubPath\x12D\n" +
+	"\vpropagation\x18\x05 \x01(\x0e2\".firkin.agent.v1.Mount.PropagationR\vpropagation\"D\n" +
+	"\vPropagation\x12\v\n" +
+	"\aPRIVATE\x10\x00\x12\x15\n" +
+	"\x11HOST_TO_CONTAINER\x10\x01\x12\x11\n" +
+	"\rBIDIRECTIONAL\x10\x02\"\xee\x02\n" +
+	"\x05Probe\x122\n" +
+	"\ahandler\x18\x01 \x01(\v2\x18.firkin.agent.v1.HandlerR\ahandler\x12>\n" +
+	"\rinitial_delay\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\finitialDelay\x123\n" +
+	"\atimeout\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\atimeout\x121\n" +
+	"\x06period\x18\x04 \x01(\v2\x19.google.protobuf.DurationR\x06period\x12+\n" +
+	"\x11success_threshold\x18\x05 \x01(\rR\x10successThreshold\x12+\n" +
+	"\x11failure_threshold\x18\x06 \x01(\rR\x10failureThreshold\x12/\n" +
+	"\x05grace\x18\a \x01(\v2\x19.google.protobuf.DurationR\x05grace\"\xac\x02\n" +
+	"\aHandler\x121\n" +
+	"\x04exec\x18\x01 \x01(\v2\x1b.firkin.agent.v1.ExecActionH\x00R\x04exec\x12;\n" +
+	"\bhttp_get\x18\x02 \x01(\v2\x1e.firkin.agent.v1.HTTPGetActionH\x00R\ahttpGet\x12A\n" +
+	"\n" +
+	"tcp_socket\x18\x03 \x01(\v2 .firkin.agent.v1.TCPSocketActionH\x00R\ttcpSocket\x121\n" +
+	"\x04grpc\x18\x04 \x01(\v2\x1b.firkin.agent.v1.GRPCActionH\x00R\x04grpc\x121\n" +
+	"\x05sleep\x18\x05 \x01(\v2\x19.google.protobuf.DurationH\x00R\x05sleepB\b\n" +
+	"\x06action\" \n" +
+	"\n" +
+	"ExecAction\x12\x12\n" +
+	"\x04argv\x18\x01 \x03(\tR\x04argv\"\x98\x01\n" +
+	"\rHTTPGetAction\x12\x12\n" +
+	"\x04host\x18\x01 \x01(\tR\x04host\x12\x12\n" +
+	"\x04port\x18\x02 \x01(\rR\x04port\x12\x12\n" +
+	"\x04path\x18\x03 \x01(\tR\x04path\x12\x14\n" +
+	"\x05https\x18\x04 \x01(\bR\x05https\x125\n" +
+	"\aheaders\x18\x05 \x03(\v2\x1b.firkin.agent.v1.HTTPHeaderR\aheaders\"6\n" +
+	"\n" +
+	"HTTPHeader\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value\"9\n" +
+	"\x0fTCPSocketAction\x12\x12\n" +
+	"\x04host\x18\x01 \x01(\tR\x04host\x12\x12\n" +
+	"\x04port\x18\x02 \x01(\rR\x04port\":\n" +
+	"\n" +
+	"GRPCAction\x12\x12\n" +
+	"\x04port\x18\x01 \x01(\rR\x04port\x12\x18\n" +
+	"\aservice\x18\x02 \x01(\tR\aservice\"\xa7\x04\n" +
+	"\x0fSecurityContext\x12\x17\n" +
+	"\x04user\x18\x01 \x01(\x03H\x00R\x04user\x88\x01\x01\x12\x19\n" +
+	"\x05group\x18\x02 \x01(\x03H\x01R\x05group\x88\x01\x01\x12\x19\n" +
+	"\bnon_root\x18\x03 \x01(\bR\anonRoot\x12!\n" +
+	"\fextra_groups\x18\x04 \x03(\x03R\vextraGroups\x12\x1e\n" +
+	"\n" +
+	"privileged\x18\x05 \x01(\bR\n" +
+	"privileged\x12$\n" +
+	"\x0eread_only_root\x18\x06 \x01(\bR\freadOnlyRoot\x12*\n" +
+	"\x11no_new_privileges\x18\a \x01(\bR\x0fnoNewPrivileges\x12)\n" +
+	"\x10add_capabilities\x18\b \x03(\tR\x0faddCapabilities\x12+\n" +
+	"\x11drop_capabilities\x18\t \x03(\tR\x10dropCapabilities\x12B\n" +
+	"\aseccomp\x18\n" +
+	" \x01(\x0e2(.firkin.agent.v1.SecurityContext.SeccompR\aseccomp\x12'\n" +
+	"\x0fseccomp_profile\x18\v \x01(\fR\x0eseccompProfile\x12#\n" +
+	"\runmasked_proc\x18\f \x01(\bR\funmaskedProc\"3\n" +
+	"\aSeccomp\x12\v\n" +
+	"\aDEFAULT\x10\x00\x12\x0e\n" +
+	"\n" +
+	"UNCONFINED\x10\x01\x12\v\n" +
+	"\aPROFILE\x10\x02B\a\n" +
+	"\x05_userB\b\n" +
+	"\x06_group\"\xbf\x01\n" +
 	"\tResources\x12*\n" +
 	"\x11cpu_request_milli\x18\x01 \x01(\x03R\x0fcpuRequestMilli\x12&\n" +
 	"\x0fcpu_limit_milli\x18\x02 \x01(\x03R\rcpuLimitMilli\x120\n" +
 	"\x14memory_request_bytes\x18\x03 \x01(\x03R\x12memoryRequestBytes\x12,\n" +
-	"\x12memory_limit_bytes\x18\x04 \x01(\x03R\x10memoryLimitBytes\"\x94\x03\n" +
+	"\x12memory_limit_bytes\x18\x04 \x01(\x03R\x10memoryLimitBytes\"\xbb\a\n" +
 	"\rContainerSpec\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
 	"\x04init\x18\x02 \x01(\bR\x04init\x12\x16\n" +
@@ -2774,7 +4570,21 @@ const file_agent_proto_rawDesc = "" +
 	"\x03cwd\x18\v \x01(\tR\x03cwd\x12\x12\n" +
 	"\x04user\x18\f \x01(\tR\x04user\x12.\n" +
 	"\x06mounts\x18\r \x03(\v2\x16.firkin.agent.v1.MountR\x06mounts\x128\n" +
-	"\tresources\x18\x0e \x01(\v2\x1a.firkin.agent.v1.ResourcesR\tresources\"S\n" +
+	"\tresources\x18\x0e \x01(\v2\x1a.firkin.agent.v1.ResourcesR\tresources\x12\x18\n" +
+	"\asidecar\x18\x0f \x01(\bR\asidecar\x12<\n" +
+	"\bsecurity\x18\x10 \x01(\v2 .firkin.agent.v1.SecurityContextR\bsecurity\x122\n" +
+	"\bliveness\x18\x11 \x01(\v2\x16.firkin.agent.v1.ProbeR\bliveness\x124\n" +
+	"\treadiness\x18\x12 \x01(\v2\x16.firkin.agent.v1.ProbeR\treadiness\x120\n" +
+	"\astartup\x18\x13 \x01(\v2\x16.firkin.agent.v1.ProbeR\astartup\x127\n" +
+	"\n" +
+	"post_start\x18\x14 \x01(\v2\x18.firkin.agent.v1.HandlerR\tpostStart\x123\n" +
+	"\bpre_stop\x18\x15 \x01(\v2\x18.firkin.agent.v1.HandlerR\apreStop\x12\x1f\n" +
+	"\vstop_signal\x18\x16 \x01(\x05R\n" +
+	"stopSignal\x128\n" +
+	"\x18termination_message_path\x18\x17 \x01(\tR\x16terminationMessagePath\x12@\n" +
+	"\x1ctermination_message_fallback\x18\x18 \x01(\bR\x1aterminationMessageFallback\x12\x14\n" +
+	"\x05stdin\x18\x19 \x01(\bR\x05stdin\x12\x10\n" +
+	"\x03tty\x18\x1a \x01(\bR\x03tty\"S\n" +
 	"\x13AddContainerRequest\x12<\n" +
 	"\tcontainer\x18\x01 \x01(\v2\x1e.firkin.agent.v1.ContainerSpecR\tcontainer\"s\n" +
 	"\x14AddContainerResponse\x12+\n" +
@@ -2862,13 +4672,16 @@ const file_agent_proto_rawDesc = "" +
 	"\x0fShutdownRequest\x12/\n" +
 	"\x05grace\x18\x01 \x01(\v2\x19.google.protobuf.DurationR\x05grace\"7\n" +
 	"\x10ShutdownResponse\x12#\n" +
-	"\rtrimmed_bytes\x18\x01 \x01(\x04R\ftrimmedBytes2\xc7\t\n" +
+	"\rtrimmed_bytes\x18\x01 \x01(\x04R\ftrimmedBytes2\xe3\n" +
+	"\n" +
 	"\x05Agent\x12I\n" +
 	"\tConfigure\x12!.firkin.agent.v1.ConfigureRequest\x1a\x19.firkin.agent.v1.PodState\x12G\n" +
 	"\bDescribe\x12 .firkin.agent.v1.DescribeRequest\x1a\x19.firkin.agent.v1.PodState\x12C\n" +
 	"\x05Watch\x12\x1d.firkin.agent.v1.WatchRequest\x1a\x19.firkin.agent.v1.PodState0\x01\x12M\n" +
 	"\vAddEmptyDir\x12#.firkin.agent.v1.AddEmptyDirRequest\x1a\x19.firkin.agent.v1.PodState\x12S\n" +
-	"\x0eRemoveEmptyDir\x12&.firkin.agent.v1.RemoveEmptyDirRequest\x1a\x19.firkin.agent.v1.PodState\x12[\n" +
+	"\x0eRemoveEmptyDir\x12&.firkin.agent.v1.RemoveEmptyDirRequest\x1a\x19.firkin.agent.v1.PodState\x12I\n" +
+	"\tAddVolume\x12!.firkin.agent.v1.AddVolumeRequest\x1a\x19.firkin.agent.v1.PodState\x12O\n" +
+	"\fRemoveVolume\x12$.firkin.agent.v1.RemoveVolumeRequest\x1a\x19.firkin.agent.v1.PodState\x12[\n" +
 	"\fAddContainer\x12$.firkin.agent.v1.AddContainerRequest\x1a%.firkin.agent.v1.AddContainerResponse\x12^\n" +
 	"\rWaitContainer\x12%.firkin.agent.v1.WaitContainerRequest\x1a&.firkin.agent.v1.WaitContainerResponse\x12d\n" +
 	"\x0fRemoveContainer\x12'.firkin.agent.v1.RemoveContainerRequest\x1a(.firkin.agent.v1.RemoveContainerResponse\x12C\n" +
@@ -2892,119 +4705,175 @@ func file_agent_proto_rawDescGZIP() []byte {
 	return file_agent_proto_rawDescData
 }
 
-var file_agent_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 40)
+var file_agent_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
+var file_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 59)
 var file_agent_proto_goTypes = []any{
 	(ContainerState_State)(0),       // 0: firkin.agent.v1.ContainerState.State
-	(*PodIdentity)(nil),             // 1: firkin.agent.v1.PodIdentity
-	(*ConfigureRequest)(nil),        // 2: firkin.agent.v1.ConfigureRequest
-	(*DescribeRequest)(nil),         // 3: firkin.agent.v1.DescribeRequest
-	(*WatchRequest)(nil),            // 4: firkin.agent.v1.WatchRequest
-	(*PodState)(nil),                // 5: firkin.agent.v1.PodState
-	(*ContainerState)(nil),          // 6: firkin.agent.v1.ContainerState
-	(*Run)(nil),                     // 7: firkin.agent.v1.Run
-	(*EmptyDirState)(nil),           // 8: firkin.agent.v1.EmptyDirState
-	(*StoreUsage)(nil),              // 9: firkin.agent.v1.StoreUsage
-	(*AddEmptyDirRequest)(nil),      // 10: firkin.agent.v1.AddEmptyDirRequest
-	(*RemoveEmptyDirRequest)(nil),   // 11: firkin.agent.v1.RemoveEmptyDirRequest
-	(*Mount)(nil),                   // 12: firkin.agent.v1.Mount
-	(*Resources)(nil),               // 13: firkin.agent.v1.Resources
-	(*ContainerSpec)(nil),           // 14: firkin.agent.v1.ContainerSpec
-	(*AddContainerRequest)(nil),     // 15: firkin.agent.v1.AddContainerRequest
-	(*AddContainerResponse)(nil),    // 16: firkin.agent.v1.AddContainerResponse
-	(*Phase)(nil),                   // 17: firkin.agent.v1.Phase
-	(*WaitContainerRequest)(nil),    // 18: firkin.agent.v1.WaitContainerRequest
-	(*WaitContainerResponse)(nil),   // 19: firkin.agent.v1.WaitContainerResponse
-	(*RemoveContainerRequest)(nil),  // 20: firkin.agent.v1.RemoveContainerRequest
-	(*RemoveContainerResponse)(nil), // 21: firkin.agent.v1.RemoveContainerResponse
-	(*TrimRequest)(nil),             // 22: firkin.agent.v1.TrimRequest
-	(*TrimResponse)(nil),            // 23: firkin.agent.v1.TrimResponse
-	(*ExecRequest)(nil),             // 24: firkin.agent.v1.ExecRequest
-	(*ExecResponse)(nil),            // 25: firkin.agent.v1.ExecResponse
-	(*OutputRequest)(nil),           // 26: firkin.agent.v1.OutputRequest
-	(*OutputChunk)(nil),             // 27: firkin.agent.v1.OutputChunk
-	(*WriteFileRequest)(nil),        // 28: firkin.agent.v1.WriteFileRequest
-	(*WriteFileResponse)(nil),       // 29: firkin.agent.v1.WriteFileResponse
-	(*ReadFileRequest)(nil),         // 30: firkin.agent.v1.ReadFileRequest
-	(*ReadFileResponse)(nil),        // 31: firkin.agent.v1.ReadFileResponse
-	(*SetTimeRequest)(nil),          // 32: firkin.agent.v1.SetTimeRequest
-	(*SetTimeResponse)(nil),         // 33: firkin.agent.v1.SetTimeResponse
-	(*ShutdownRequest)(nil),         // 34: firkin.agent.v1.ShutdownRequest
-	(*ShutdownResponse)(nil),        // 35: firkin.agent.v1.ShutdownResponse
-	(*ExecRequest_Start)(nil),       // 36: firkin.agent.v1.ExecRequest.Start
-	(*ExecRequest_Resize)(nil),      // 37: firkin.agent.v1.ExecRequest.Resize
-	(*ExecResponse_Exit)(nil),       // 38: firkin.agent.v1.ExecResponse.Exit
-	nil,                             // 39: firkin.agent.v1.OutputRequest.TakenEntry
-	(*WriteFileRequest_Target)(nil), // 40: firkin.agent.v1.WriteFileRequest.Target
-	(*timestamppb.Timestamp)(nil),   // 41: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),     // 42: google.protobuf.Duration
+	(Mount_Propagation)(0),          // 1: firkin.agent.v1.Mount.Propagation
+	(SecurityContext_Seccomp)(0),    // 2: firkin.agent.v1.SecurityContext.Seccomp
+	(*PodIdentity)(nil),             // 3: firkin.agent.v1.PodIdentity
+	(*ConfigureRequest)(nil),        // 4: firkin.agent.v1.ConfigureRequest
+	(*NetworkConfig)(nil),           // 5: firkin.agent.v1.NetworkConfig
+	(*HostAlias)(nil),               // 6: firkin.agent.v1.HostAlias
+	(*Sysctl)(nil),                  // 7: firkin.agent.v1.Sysctl
+	(*DescribeRequest)(nil),         // 8: firkin.agent.v1.DescribeRequest
+	(*WatchRequest)(nil),            // 9: firkin.agent.v1.WatchRequest
+	(*PodState)(nil),                // 10: firkin.agent.v1.PodState
+	(*ContainerState)(nil),          // 11: firkin.agent.v1.ContainerState
+	(*ProbeState)(nil),              // 12: firkin.agent.v1.ProbeState
+	(*Run)(nil),                     // 13: firkin.agent.v1.Run
+	(*EmptyDirState)(nil),           // 14: firkin.agent.v1.EmptyDirState
+	(*VolumeState)(nil),             // 15: firkin.agent.v1.VolumeState
+	(*StoreUsage)(nil),              // 16: firkin.agent.v1.StoreUsage
+	(*AddEmptyDirRequest)(nil),      // 17: firkin.agent.v1.AddEmptyDirRequest
+	(*RemoveEmptyDirRequest)(nil),   // 18: firkin.agent.v1.RemoveEmptyDirRequest
+	(*AddVolumeRequest)(nil),        // 19: firkin.agent.v1.AddVolumeRequest
+	(*FilesVolume)(nil),             // 20: firkin.agent.v1.FilesVolume
+	(*VolumeFile)(nil),              // 21: firkin.agent.v1.VolumeFile
+	(*ShareVolume)(nil),             // 22: firkin.agent.v1.ShareVolume
+	(*DiskVolume)(nil),              // 23: firkin.agent.v1.DiskVolume
+	(*RemoveVolumeRequest)(nil),     // 24: firkin.agent.v1.RemoveVolumeRequest
+	(*Mount)(nil),                   // 25: firkin.agent.v1.Mount
+	(*Probe)(nil),                   // 26: firkin.agent.v1.Probe
+	(*Handler)(nil),                 // 27: firkin.agent.v1.Handler
+	(*ExecAction)(nil),              // 28: firkin.agent.v1.ExecAction
+	(*HTTPGetAction)(nil),           // 29: firkin.agent.v1.HTTPGetAction
+	(*HTTPHeader)(nil),              // 30: firkin.agent.v1.HTTPHeader
+	(*TCPSocketAction)(nil),         // 31: firkin.agent.v1.TCPSocketAction
+	(*GRPCAction)(nil),              // 32: firkin.agent.v1.GRPCAction
+	(*SecurityContext)(nil),         // 33: firkin.agent.v1.SecurityContext
+	(*Resources)(nil),               // 34: firkin.agent.v1.Resources
+	(*ContainerSpec)(nil),           // 35: firkin.agent.v1.ContainerSpec
+	(*AddContainerRequest)(nil),     // 36: firkin.agent.v1.AddContainerRequest
+	(*AddContainerResponse)(nil),    // 37: firkin.agent.v1.AddContainerResponse
+	(*Phase)(nil),                   // 38: firkin.agent.v1.Phase
+	(*WaitContainerRequest)(nil),    // 39: firkin.agent.v1.WaitContainerRequest
+	(*WaitContainerResponse)(nil),   // 40: firkin.agent.v1.WaitContainerResponse
+	(*RemoveContainerRequest)(nil),  // 41: firkin.agent.v1.RemoveContainerRequest
+	(*RemoveContainerResponse)(nil), // 42: firkin.agent.v1.RemoveContainerResponse
+	(*TrimRequest)(nil),             // 43: firkin.agent.v1.TrimRequest
+	(*TrimResponse)(nil),            // 44: firkin.agent.v1.TrimResponse
+	(*ExecRequest)(nil),             // 45: firkin.agent.v1.ExecRequest
+	(*ExecResponse)(nil),            // 46: firkin.agent.v1.ExecResponse
+	(*OutputRequest)(nil),           // 47: firkin.agent.v1.OutputRequest
+	(*OutputChunk)(nil),             // 48: firkin.agent.v1.OutputChunk
+	(*WriteFileRequest)(nil),        // 49: firkin.agent.v1.WriteFileRequest
+	(*WriteFileResponse)(nil),       // 50: firkin.agent.v1.WriteFileResponse
+	(*ReadFileRequest)(nil),         // 51: firkin.agent.v1.ReadFileRequest
+	(*ReadFileResponse)(nil),        // 52: firkin.agent.v1.ReadFileResponse
+	(*SetTimeRequest)(nil),          // 53: firkin.agent.v1.SetTimeRequest
+	(*SetTimeResponse)(nil),         // 54: firkin.agent.v1.SetTimeResponse
+	(*ShutdownRequest)(nil),         // 55: firkin.agent.v1.ShutdownRequest
+	(*ShutdownResponse)(nil),        // 56: firkin.agent.v1.ShutdownResponse
+	(*ExecRequest_Start)(nil),       // 57: firkin.agent.v1.ExecRequest.Start
+	(*ExecRequest_Resize)(nil),      // 58: firkin.agent.v1.ExecRequest.Resize
+	(*ExecResponse_Exit)(nil),       // 59: firkin.agent.v1.ExecResponse.Exit
+	nil,                             // 60: firkin.agent.v1.OutputRequest.TakenEntry
+	(*WriteFileRequest_Target)(nil), // 61: firkin.agent.v1.WriteFileRequest.Target
+	(*durationpb.Duration)(nil),     // 62: google.protobuf.Duration
+	(*timestamppb.Timestamp)(nil),   // 63: google.protobuf.Timestamp
 }
 var file_agent_proto_depIdxs = []int32{
-	1,  // 0: firkin.agent.v1.ConfigureRequest.pod:type_name -> firkin.agent.v1.PodIdentity
-	1,  // 1: firkin.agent.v1.PodState.pod:type_name -> firkin.agent.v1.PodIdentity
-	6,  // 2: firkin.agent.v1.PodState.containers:type_name -> firkin.agent.v1.ContainerState
-	8,  // 3: firkin.agent.v1.PodState.empty_dirs:type_name -> firkin.agent.v1.EmptyDirState
-	9,  // 4: firkin.agent.v1.PodState.store:type_name -> firkin.agent.v1.StoreUsage
-	41, // 5: firkin.agent.v1.PodState.booted_at:type_name -> google.protobuf.Timestamp
-	0,  // 6: firkin.agent.v1.ContainerState.state:type_name -> firkin.agent.v1.ContainerState.State
-	41, // 7: firkin.agent.v1.ContainerState.started_at:type_name -> google.protobuf.Timestamp
-	41, // 8: firkin.agent.v1.ContainerState.finished_at:type_name -> google.protobuf.Timestamp
-	7,  // 9: firkin.agent.v1.ContainerState.runs:type_name -> firkin.agent.v1.Run
-	41, // 10: firkin.agent.v1.Run.started_at:type_name -> google.protobuf.Timestamp
-	41, // 11: firkin.agent.v1.Run.finished_at:type_name -> google.protobuf.Timestamp
-	12, // 12: firkin.agent.v1.ContainerSpec.mounts:type_name -> firkin.agent.v1.Mount
-	13, // 13: firkin.agent.v1.ContainerSpec.resources:type_name -> firkin.agent.v1.Resources
-	14, // 14: firkin.agent.v1.AddContainerRequest.container:type_name -> firkin.agent.v1.ContainerSpec
-	5,  // 15: firkin.agent.v1.AddContainerResponse.pod:type_name -> firkin.agent.v1.PodState
-	17, // 16: firkin.agent.v1.AddContainerResponse.phases:type_name -> firkin.agent.v1.Phase
-	42, // 17: firkin.agent.v1.Phase.took:type_name -> google.protobuf.Duration
-	5,  // 18: firkin.agent.v1.WaitContainerResponse.pod:type_name -> firkin.agent.v1.PodState
-	42, // 19: firkin.agent.v1.RemoveContainerRequest.grace:type_name -> google.protobuf.Duration
-	5,  // 20: firkin.agent.v1.RemoveContainerResponse.pod:type_name -> firkin.agent.v1.PodState
-	5,  // 21: firkin.agent.v1.TrimResponse.pod:type_name -> firkin.agent.v1.PodState
-	36, // 22: firkin.agent.v1.ExecRequest.start:type_name -> firkin.agent.v1.ExecRequest.Start
-	37, // 23: firkin.agent.v1.ExecRequest.resize:type_name -> firkin.agent.v1.ExecRequest.Resize
-	38, // 24: firkin.agent.v1.ExecResponse.exit:type_name -> firkin.agent.v1.ExecResponse.Exit
-	39, // 25: firkin.agent.v1.OutputRequest.taken:type_name -> firkin.agent.v1.OutputRequest.TakenEntry
-	41, // 26: firkin.agent.v1.OutputChunk.at:type_name -> google.protobuf.Timestamp
-	40, // 27: firkin.agent.v1.WriteFileRequest.target:type_name -> firkin.agent.v1.WriteFileRequest.Target
-	41, // 28: firkin.agent.v1.SetTimeRequest.time:type_name -> google.protobuf.Timestamp
-	42, // 29: firkin.agent.v1.ShutdownRequest.grace:type_name -> google.protobuf.Duration
-	2,  // 30: firkin.agent.v1.Agent.Configure:input_type -> firkin.agent.v1.ConfigureRequest
-	3,  // 31: firkin.agent.v1.Agent.Describe:input_type -> firkin.agent.v1.DescribeRequest
-	4,  // 32: firkin.agent.v1.Agent.Watch:input_type -> firkin.agent.v1.WatchRequest
-	10, // 33: firkin.agent.v1.Agent.AddEmptyDir:input_type -> firkin.agent.v1.AddEmptyDirRequest
-	11, // 34: firkin.agent.v1.Agent.RemoveEmptyDir:input_type -> firkin.agent.v1.RemoveEmptyDirRequest
-	15, // 35: firkin.agent.v1.Agent.AddContainer:input_type -> firkin.agent.v1.AddContainerRequest
-	18, // 36: firkin.agent.v1.Agent.WaitContainer:input_type -> firkin.agent.v1.WaitContainerRequest
-	20, // 37: firkin.agent.v1.Agent.RemoveContainer:input_type -> firkin.agent.v1.RemoveContainerRequest
-	22, // 38: firkin.agent.v1.Agent.Trim:input_type -> firkin.agent.v1.TrimRequest
-	24, // 39: firkin.agent.v1.Agent.Exec:input_type -> firkin.agent.v1.ExecRequest
-	26, // 40: firkin.agent.v1.Agent.Output:input_type -> firkin.agent.v1.OutputRequest
-	28, // 41: firkin.agent.v1.Agent.WriteFile:input_type -> firkin.agent.v1.WriteFileRequest
-	30, // 42: firkin.agent.v1.Agent.ReadFile:input_type -> firkin.agent.v1.ReadFileRequest
-	32, // 43: firkin.agent.v1.Agent.SetTime:input_type -> firkin.agent.v1.SetTimeRequest
-	34, // 44: firkin.agent.v1.Agent.Shutdown:input_type -> firkin.agent.v1.ShutdownRequest
-	5,  // 45: firkin.agent.v1.Agent.Configure:output_type -> firkin.agent.v1.PodState
-	5,  // 46: firkin.agent.v1.Agent.Describe:output_type -> firkin.agent.v1.PodState
-	5,  // 47: firkin.agent.v1.Agent.Watch:output_type -> firkin.agent.v1.PodState
-	5,  // 48: firkin.agent.v1.Agent.AddEmptyDir:output_type -> firkin.agent.v1.PodState
-	5,  // 49: firkin.agent.v1.Agent.RemoveEmptyDir:output_type -> firkin.agent.v1.PodState
-	16, // 50: firkin.agent.v1.Agent.AddContainer:output_type -> firkin.agent.v1.AddContainerResponse
-	19, // 51: firkin.agent.v1.Agent.WaitContainer:output_type -> firkin.agent.v1.WaitContainerResponse
-	21, // 52: firkin.agent.v1.Agent.RemoveContainer:output_type -> firkin.agent.v1.RemoveContainerResponse
-	23, // 53: firkin.agent.v1.Agent.Trim:output_type -> firkin.agent.v1.TrimResponse
-	25, // 54: firkin.agent.v1.Agent.Exec:output_type -> firkin.agent.v1.ExecResponse
-	27, // 55: firkin.agent.v1.Agent.Output:output_type -> firkin.agent.v1.OutputChunk
-	29, // 56: firkin.agent.v1.Agent.WriteFile:output_type -> firkin.agent.v1.WriteFileResponse
-	31, // 57: firkin.agent.v1.Agent.ReadFile:output_type -> firkin.agent.v1.ReadFileResponse
-	33, // 58: firkin.agent.v1.Agent.SetTime:output_type -> firkin.agent.v1.SetTimeResponse
-	35, // 59: firkin.agent.v1.Agent.Shutdown:output_type -> firkin.agent.v1.ShutdownResponse
-	45, // [45:60] is the sub-list for method output_type
-	30, // [30:45] is the sub-list for method input_type
-	30, // [30:30] is the sub-list for extension type_name
-	30, // [30:30] is the sub-list for extension extendee
-	0,  // [0:30] is the sub-list for field type_name
+	3,  // 0: firkin.agent.v1.ConfigureRequest.pod:type_name -> firkin.agent.v1.PodIdentity
+	5,  // 1: firkin.agent.v1.ConfigureRequest.network:type_name -> firkin.agent.v1.NetworkConfig
+	7,  // 2: firkin.agent.v1.ConfigureRequest.sysctls:type_name -> firkin.agent.v1.Sysctl
+	62, // 3: firkin.agent.v1.ConfigureRequest.grace:type_name -> google.protobuf.Duration
+	6,  // 4: firkin.agent.v1.NetworkConfig.hosts:type_name -> firkin.agent.v1.HostAlias
+	3,  // 5: firkin.agent.v1.PodState.pod:type_name -> firkin.agent.v1.PodIdentity
+	11, // 6: firkin.agent.v1.PodState.containers:type_name -> firkin.agent.v1.ContainerState
+	14, // 7: firkin.agent.v1.PodState.empty_dirs:type_name -> firkin.agent.v1.EmptyDirState
+	16, // 8: firkin.agent.v1.PodState.store:type_name -> firkin.agent.v1.StoreUsage
+	63, // 9: firkin.agent.v1.PodState.booted_at:type_name -> google.protobuf.Timestamp
+	63, // 10: firkin.agent.v1.PodState.created_at:type_name -> google.protobuf.Timestamp
+	15, // 11: firkin.agent.v1.PodState.volumes:type_name -> firkin.agent.v1.VolumeState
+	0,  // 12: firkin.agent.v1.ContainerState.state:type_name -> firkin.agent.v1.ContainerState.State
+	63, // 13: firkin.agent.v1.ContainerState.started_at:type_name -> google.protobuf.Timestamp
+	63, // 14: firkin.agent.v1.ContainerState.finished_at:type_name -> google.protobuf.Timestamp
+	13, // 15: firkin.agent.v1.ContainerState.runs:type_name -> firkin.agent.v1.Run
+	12, // 16: firkin.agent.v1.ContainerState.probes:type_name -> firkin.agent.v1.ProbeState
+	63, // 17: firkin.agent.v1.ProbeState.at:type_name -> google.protobuf.Timestamp
+	63, // 18: firkin.agent.v1.Run.started_at:type_name -> google.protobuf.Timestamp
+	63, // 19: firkin.agent.v1.Run.finished_at:type_name -> google.protobuf.Timestamp
+	20, // 20: firkin.agent.v1.AddVolumeRequest.files:type_name -> firkin.agent.v1.FilesVolume
+	22, // 21: firkin.agent.v1.AddVolumeRequest.share:type_name -> firkin.agent.v1.ShareVolume
+	23, // 22: firkin.agent.v1.AddVolumeRequest.disk:type_name -> firkin.agent.v1.DiskVolume
+	21, // 23: firkin.agent.v1.FilesVolume.files:type_name -> firkin.agent.v1.VolumeFile
+	1,  // 24: firkin.agent.v1.Mount.propagation:type_name -> firkin.agent.v1.Mount.Propagation
+	27, // 25: firkin.agent.v1.Probe.handler:type_name -> firkin.agent.v1.Handler
+	62, // 26: firkin.agent.v1.Probe.initial_delay:type_name -> google.protobuf.Duration
+	62, // 27: firkin.agent.v1.Probe.timeout:type_name -> google.protobuf.Duration
+	62, // 28: firkin.agent.v1.Probe.period:type_name -> google.protobuf.Duration
+	62, // 29: firkin.agent.v1.Probe.grace:type_name -> google.protobuf.Duration
+	28, // 30: firkin.agent.v1.Handler.exec:type_name -> firkin.agent.v1.ExecAction
+	29, // 31: firkin.agent.v1.Handler.http_get:type_name -> firkin.agent.v1.HTTPGetAction
+	31, // 32: firkin.agent.v1.Handler.tcp_socket:type_name -> firkin.agent.v1.TCPSocketAction
+	32, // 33: firkin.agent.v1.Handler.grpc:type_name -> firkin.agent.v1.GRPCAction
+	62, // 34: firkin.agent.v1.Handler.sleep:type_name -> google.protobuf.Duration
+	30, // 35: firkin.agent.v1.HTTPGetAction.headers:type_name -> firkin.agent.v1.HTTPHeader
+	2,  // 36: firkin.agent.v1.SecurityContext.seccomp:type_name -> firkin.agent.v1.SecurityContext.Seccomp
+	25, // 37: firkin.agent.v1.ContainerSpec.mounts:type_name -> firkin.agent.v1.Mount
+	34, // 38: firkin.agent.v1.ContainerSpec.resources:type_name -> firkin.agent.v1.Resources
+	33, // 39: firkin.agent.v1.ContainerSpec.security:type_name -> firkin.agent.v1.SecurityContext
+	26, // 40: firkin.agent.v1.ContainerSpec.liveness:type_name -> firkin.agent.v1.Probe
+	26, // 41: firkin.agent.v1.ContainerSpec.readiness:type_name -> firkin.agent.v1.Probe
+	26, // 42: firkin.agent.v1.ContainerSpec.startup:type_name -> firkin.agent.v1.Probe
+	27, // 43: firkin.agent.v1.ContainerSpec.post_start:type_name -> firkin.agent.v1.Handler
+	27, // 44: firkin.agent.v1.ContainerSpec.pre_stop:type_name -> firkin.agent.v1.Handler
+	35, // 45: firkin.agent.v1.AddContainerRequest.container:type_name -> firkin.agent.v1.ContainerSpec
+	10, // 46: firkin.agent.v1.AddContainerResponse.pod:type_name -> firkin.agent.v1.PodState
+	38, // 47: firkin.agent.v1.AddContainerResponse.phases:type_name -> firkin.agent.v1.Phase
+	62, // 48: firkin.agent.v1.Phase.took:type_name -> google.protobuf.Duration
+	10, // 49: firkin.agent.v1.WaitContainerResponse.pod:type_name -> firkin.agent.v1.PodState
+	62, // 50: firkin.agent.v1.RemoveContainerRequest.grace:type_name -> google.protobuf.Duration
+	10, // 51: firkin.agent.v1.RemoveContainerResponse.pod:type_name -> firkin.agent.v1.PodState
+	10, // 52: firkin.agent.v1.TrimResponse.pod:type_name -> firkin.agent.v1.PodState
+	57, // 53: firkin.agent.v1.ExecRequest.start:type_name -> firkin.agent.v1.ExecRequest.Start
+	58, // 54: firkin.agent.v1.ExecRequest.resize:type_name -> firkin.agent.v1.ExecRequest.Resize
+	59, // 55: firkin.agent.v1.ExecResponse.exit:type_name -> firkin.agent.v1.ExecResponse.Exit
+	60, // 56: firkin.agent.v1.OutputRequest.taken:type_name -> firkin.agent.v1.OutputRequest.TakenEntry
+	63, // 57: firkin.agent.v1.OutputChunk.at:type_name -> google.protobuf.Timestamp
+	61, // 58: firkin.agent.v1.WriteFileRequest.target:type_name -> firkin.agent.v1.WriteFileRequest.Target
+	63, // 59: firkin.agent.v1.SetTimeRequest.time:type_name -> google.protobuf.Timestamp
+	62, // 60: firkin.agent.v1.ShutdownRequest.grace:type_name -> google.protobuf.Duration
+	4,  // 61: firkin.agent.v1.Agent.Configure:input_type -> firkin.agent.v1.ConfigureRequest
+	8,  // 62: firkin.agent.v1.Agent.Describe:input_type -> firkin.agent.v1.DescribeRequest
+	9,  // 63: firkin.agent.v1.Agent.Watch:input_type -> firkin.agent.v1.WatchRequest
+	17, // 64: firkin.agent.v1.Agent.AddEmptyDir:input_type -> firkin.agent.v1.AddEmptyDirRequest
+	18, // 65: firkin.agent.v1.Agent.RemoveEmptyDir:input_type -> firkin.agent.v1.RemoveEmptyDirRequest
+	19, // 66: firkin.agent.v1.Agent.AddVolume:input_type -> firkin.agent.v1.AddVolumeRequest
+	24, // 67: firkin.agent.v1.Agent.RemoveVolume:input_type -> firkin.agent.v1.RemoveVolumeRequest
+	36, // 68: firkin.agent.v1.Agent.AddContainer:input_type -> firkin.agent.v1.AddContainerRequest
+	39, // 69: firkin.agent.v1.Agent.WaitContainer:input_type -> firkin.agent.v1.WaitContainerRequest
+	41, // 70: firkin.agent.v1.Agent.RemoveContainer:input_type -> firkin.agent.v1.RemoveContainerRequest
+	43, // 71: firkin.agent.v1.Agent.Trim:input_type -> firkin.agent.v1.TrimRequest
+	45, // 72: firkin.agent.v1.Agent.Exec:input_type -> firkin.agent.v1.ExecRequest
+	47, // 73: firkin.agent.v1.Agent.Output:input_type -> firkin.agent.v1.OutputRequest
+	49, // 74: firkin.agent.v1.Agent.WriteFile:input_type -> firkin.agent.v1.WriteFileRequest
+	51, // 75: firkin.agent.v1.Agent.ReadFile:input_type -> firkin.agent.v1.ReadFileRequest
+	53, // 76: firkin.agent.v1.Agent.SetTime:input_type -> firkin.agent.v1.SetTimeRequest
+	55, // 77: firkin.agent.v1.Agent.Shutdown:input_type -> firkin.agent.v1.ShutdownRequest
+	10, // 78: firkin.agent.v1.Agent.Configure:output_type -> firkin.agent.v1.PodState
+	10, // 79: firkin.agent.v1.Agent.Describe:output_type -> firkin.agent.v1.PodState
+	10, // 80: firkin.agent.v1.Agent.Watch:output_type -> firkin.agent.v1.PodState
+	10, // 81: firkin.agent.v1.Agent.AddEmptyDir:output_type -> firkin.agent.v1.PodState
+	10, // 82: firkin.agent.v1.Agent.RemoveEmptyDir:output_type -> firkin.agent.v1.PodState
+	10, // 83: firkin.agent.v1.Agent.AddVolume:output_type -> firkin.agent.v1.PodState
+	10, // 84: firkin.agent.v1.Agent.RemoveVolume:output_type -> firkin.agent.v1.PodState
+	37, // 85: firkin.agent.v1.Agent.AddContainer:output_type -> firkin.agent.v1.AddContainerResponse
+	40, // 86: firkin.agent.v1.Agent.WaitContainer:output_type -> firkin.agent.v1.WaitContainerResponse
+	42, // 87: firkin.agent.v1.Agent.RemoveContainer:output_type -> firkin.agent.v1.RemoveContainerResponse
+	44, // 88: firkin.agent.v1.Agent.Trim:output_type -> firkin.agent.v1.TrimResponse
+	46, // 89: firkin.agent.v1.Agent.Exec:output_type -> firkin.agent.v1.ExecResponse
+	48, // 90: firkin.agent.v1.Agent.Output:output_type -> firkin.agent.v1.OutputChunk
+	50, // 91: firkin.agent.v1.Agent.WriteFile:output_type -> firkin.agent.v1.WriteFileResponse
+	52, // 92: firkin.agent.v1.Agent.ReadFile:output_type -> firkin.agent.v1.ReadFileResponse
+	54, // 93: firkin.agent.v1.Agent.SetTime:output_type -> firkin.agent.v1.SetTimeResponse
+	56, // 94: firkin.agent.v1.Agent.Shutdown:output_type -> firkin.agent.v1.ShutdownResponse
+	78, // [78:95] is the sub-list for method output_type
+	61, // [61:78] is the sub-list for method input_type
+	61, // [61:61] is the sub-list for extension type_name
+	61, // [61:61] is the sub-list for extension extendee
+	0,  // [0:61] is the sub-list for field type_name
 }
 
 func init() { file_agent_proto_init() }
@@ -3012,19 +4881,33 @@ func file_agent_proto_init() {
 	if File_agent_proto != nil {
 		return
 	}
-	file_agent_proto_msgTypes[23].OneofWrappers = []any{
+	file_agent_proto_msgTypes[1].OneofWrappers = []any{}
+	file_agent_proto_msgTypes[16].OneofWrappers = []any{
+		(*AddVolumeRequest_Files)(nil),
+		(*AddVolumeRequest_Share)(nil),
+		(*AddVolumeRequest_Disk)(nil),
+	}
+	file_agent_proto_msgTypes[24].OneofWrappers = []any{
+		(*Handler_Exec)(nil),
+		(*Handler_HttpGet)(nil),
+		(*Handler_TcpSocket)(nil),
+		(*Handler_Grpc)(nil),
+		(*Handler_Sleep)(nil),
+	}
+	file_agent_proto_msgTypes[30].OneofWrappers = []any{}
+	file_agent_proto_msgTypes[42].OneofWrappers = []any{
 		(*ExecRequest_Start_)(nil),
 		(*ExecRequest_Stdin)(nil),
 		(*ExecRequest_StdinEof)(nil),
 		(*ExecRequest_Resize_)(nil),
 		(*ExecRequest_Signal)(nil),
 	}
-	file_agent_proto_msgTypes[24].OneofWrappers = []any{
+	file_agent_proto_msgTypes[43].OneofWrappers = []any{
 		(*ExecResponse_Stdout)(nil),
 		(*ExecResponse_Stderr)(nil),
 		(*ExecResponse_Exit_)(nil),
 	}
-	file_agent_proto_msgTypes[27].OneofWrappers = []any{
+	file_agent_proto_msgTypes[46].OneofWrappers = []any{
 		(*WriteFileRequest_Target_)(nil),
 		(*WriteFileRequest_Data)(nil),
 	}
@@ -3033,8 +4916,8 @@ func file_agent_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_agent_proto_rawDesc), len(file_agent_proto_rawDesc)),
-			NumEnums:      1,
-			NumMessages:   40,
+			NumEnums:      3,
+			NumMessages:   59,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

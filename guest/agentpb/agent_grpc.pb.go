@@ -30,6 +30,8 @@ const (
 	Agent_Watch_FullMethodName           = "/firkin.agent.v1.Agent/Watch"
 	Agent_AddEmptyDir_FullMethodName     = "/firkin.agent.v1.Agent/AddEmptyDir"
 	Agent_RemoveEmptyDir_FullMethodName  = "/firkin.agent.v1.Agent/RemoveEmptyDir"
+	Agent_AddVolume_FullMethodName       = "/firkin.agent.v1.Agent/AddVolume"
+	Agent_RemoveVolume_FullMethodName    = "/firkin.agent.v1.Agent/RemoveVolume"
 	Agent_AddContainer_FullMethodName    = "/firkin.agent.v1.Agent/AddContainer"
 	Agent_WaitContainer_FullMethodName   = "/firkin.agent.v1.Agent/WaitContainer"
 	Agent_RemoveContainer_FullMethodName = "/firkin.agent.v1.Agent/RemoveContainer"
@@ -56,6 +58,12 @@ type AgentClient interface {
 	AddEmptyDir(ctx context.Context, in *AddEmptyDirRequest, opts ...grpc.CallOption) (*PodState, error)
 	// RemoveEmptyDir: FailedPrecondition while a container mounts it; a missing one is fine.
 	RemoveEmptyDir(ctx context.Context, in *RemoveEmptyDirRequest, opts ...grpc.CallOption) (*PodState, error)
+	// AddVolume makes a volume that is no emptyDir. One that exists under another digest is
+	// changed in place when both are of files, whose change is atomic for those who read
+	// them; else it is AlreadyExists.
+	AddVolume(ctx context.Context, in *AddVolumeRequest, opts ...grpc.CallOption) (*PodState, error)
+	// RemoveVolume: FailedPrecondition while a container mounts it; a missing one is fine.
+	RemoveVolume(ctx context.Context, in *RemoveVolumeRequest, opts ...grpc.CallOption) (*PodState, error)
 	// AddContainer starts a container. Adding one that runs under the same digest is
 	// fine; under another digest it is AlreadyExists.
 	AddContainer(ctx context.Context, in *AddContainerRequest, opts ...grpc.CallOption) (*AddContainerResponse, error)
@@ -140,6 +148,26 @@ func (c *agentClient) RemoveEmptyDir(ctx context.Context, in *RemoveEmptyDirRequ
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(PodState)
 	err := c.cc.Invoke(ctx, Agent_RemoveEmptyDir_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *agentClient) AddVolume(ctx context.Context, in *AddVolumeRequest, opts ...grpc.CallOption) (*PodState, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(PodState)
+	err := c.cc.Invoke(ctx, Agent_AddVolume_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *agentClient) RemoveVolume(ctx context.Context, in *RemoveVolumeRequest, opts ...grpc.CallOption) (*PodState, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(PodState)
+	err := c.cc.Invoke(ctx, Agent_RemoveVolume_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -284,6 +312,12 @@ type AgentServer interface {
 	AddEmptyDir(context.Context, *AddEmptyDirRequest) (*PodState, error)
 	// RemoveEmptyDir: FailedPrecondition while a container mounts it; a missing one is fine.
 	RemoveEmptyDir(context.Context, *RemoveEmptyDirRequest) (*PodState, error)
+	// AddVolume makes a volume that is no emptyDir. One that exists under another digest is
+	// changed in place when both are of files, whose change is atomic for those who read
+	// them; else it is AlreadyExists.
+	AddVolume(context.Context, *AddVolumeRequest) (*PodState, error)
+	// RemoveVolume: FailedPrecondition while a container mounts it; a missing one is fine.
+	RemoveVolume(context.Context, *RemoveVolumeRequest) (*PodState, error)
 	// AddContainer starts a container. Adding one that runs under the same digest is
 	// fine; under another digest it is AlreadyExists.
 	AddContainer(context.Context, *AddContainerRequest) (*AddContainerResponse, error)
@@ -329,6 +363,12 @@ func (UnimplementedAgentServer) AddEmptyDir(context.Context, *AddEmptyDirRequest
 }
 func (UnimplementedAgentServer) RemoveEmptyDir(context.Context, *RemoveEmptyDirRequest) (*PodState, error) {
 	return nil, status.Error(codes.Unimplemented, "method RemoveEmptyDir not implemented")
+}
+func (UnimplementedAgentServer) AddVolume(context.Context, *AddVolumeRequest) (*PodState, error) {
+	return nil, status.Error(codes.Unimplemented, "method AddVolume not implemented")
+}
+func (UnimplementedAgentServer) RemoveVolume(context.Context, *RemoveVolumeRequest) (*PodState, error) {
+	return nil, status.Error(codes.Unimplemented, "method RemoveVolume not implemented")
 }
 func (UnimplementedAgentServer) AddContainer(context.Context, *AddContainerRequest) (*AddContainerResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method AddContainer not implemented")
@@ -460,6 +500,42 @@ func _Agent_RemoveEmptyDir_Handler(srv interface{}, ctx context.Context, dec fun
 	}
 	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
 		return srv.(AgentServer).RemoveEmptyDir(ctx, req.(*RemoveEmptyDirRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Agent_AddVolume_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(AddVolumeRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AgentServer).AddVolume(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Agent_AddVolume_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AgentServer).AddVolume(ctx, req.(*AddVolumeRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Agent_RemoveVolume_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(RemoveVolumeRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AgentServer).RemoveVolume(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Agent_RemoveVolume_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AgentServer).RemoveVolume(ctx, req.(*RemoveVolumeRequest))
 	}
 	return interceptor(ctx, in, info, handler)
 }
@@ -630,6 +706,14 @@ var Agent_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "RemoveEmptyDir",
 			Handler:    _Agent_RemoveEmptyDir_Handler,
+		},
+		{
+			MethodName: "AddVolume",
+			Handler:    _Agent_AddVolume_Handler,
+		},
+		{
+			MethodName: "RemoveVolume",
+			Handler:    _Agent_RemoveVolume_Handler,
 		},
 		{
 			MethodName: "AddContainer",

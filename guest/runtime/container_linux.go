@@ -127,7 +127,7 @@ func (r *Runtime) writeBundle(c *container, spec *agentpb.ContainerSpec, hostnam
 	for i, m := range spec.GetMounts() {
 		b, err := r.volume(c, i, m)
 		if err != nil {
-			return fmt.Errorf("mount %s at %s: %w", m.GetEmptyDir(), m.GetPath(), err)
+			return fmt.Errorf("mount %s at %s: %w", m.GetVolume(), m.GetPath(), err)
 		}
 		binds = append(binds, b)
 	}
@@ -158,7 +158,7 @@ func (c *container) writeFiles(hostname string) ([]bindMount, error) {
 
 // volume returns the bind mount of an emptyDir, or of a path in one.
 func (r *Runtime) volume(c *container, i int, m *agentpb.Mount) (bindMount, error) {
-	source, err := r.emptyDir(m.GetEmptyDir())
+	source, err := r.emptyDir(m.GetVolume())
 	if err != nil {
 		return bindMount{}, err
 	}

@@ -32,8 +32,9 @@ const (
 )
 
 // OpenStore implements agent.Runtime.
-func (r *Runtime) OpenStore(ctx context.Context, pod *agentpb.PodIdentity, hostname string) error {
-	name, err := podDirName(pod)
+func (r *Runtime) OpenStore(ctx context.Context, req *agentpb.ConfigureRequest) error {
+	hostname := req.GetHostname()
+	name, err := podDirName(req.GetPod())
 	if err != nil {
 		return err
 	}
