@@ -42,3 +42,6 @@ func (h *Hidden) UnmarshalJSON(b []byte) error {
 	*h = Hidden{}
 	return json.Unmarshal(b, &h.digest)
 }
+
+// Equal tells whether both are the same data.
+func (h Hidden) Equal(o Hidden) bool { return h.digest == o.digest }

@@ -204,7 +204,7 @@ func TestCrash(t *testing.T) {
 	}
 	spec := &agentpb.ContainerSpec{
 		Name: "web", Argv: []string{"/probe", "sleep"},
-		Mounts: []*agentpb.Mount{{Volume: "data", Path: "/data"}, {EmptyDir: "mem", Path: "/mem"}},
+		Mounts: []*agentpb.Mount{{Volume: "data", Path: "/data"}, {Volume: "mem", Path: "/mem"}},
 	}
 	m.add(spec)
 	for _, v := range volumes {
