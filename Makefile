@@ -48,6 +48,7 @@ check: ## what CI checks besides tests: format, vet, lint, generated code, go.mo
 	scripts/check-generated
 	GOOS=linux GOARCH=arm64 CGO_ENABLED=0 go build ./...
 	GOOS=darwin GOARCH=arm64 CGO_ENABLED=0 go vet $$(scripts/darwin-packages)
+	go run ./internal/darwincheck $$(scripts/darwin-packages)
 
 generate: ## regenerate what is generated (needs protoc and its well-known types)
 	mkdir -p build/tools

@@ -1,0 +1,23 @@
+//go:build !darwin || !cgo
+
+package vz
+
+import (
+	"fmt"
+
+	"github.com/firkin-dev/firkin-reconcile/driver"
+)
+
+// absent stands where there is no Virtualization.framework.
+type absent struct{}
+
+func newFramework() framework { return absent{} }
+
+func (absent) host() (host, error) {
+	return host{}, fmt.Errorf("%w: Virtualization.framework needs macOS and a program built with cgo", driver.ErrUnsupported)
+}
+
+func (a absent) create(config) (machine, error) {
+	_, err := a.host()
+	return nil, err
+}
