@@ -6,10 +6,21 @@ import (
 	"strings"
 
 	"github.com/firkin-dev/firkin-reconcile/driver"
+	"github.com/firkin-dev/firkin-reconcile/network"
 )
 
 // linkPort is the name of the virtio-serial port that the guest's agent opens.
 const linkPort = "dev.firkin.link"
+
+// Names that QEMU and its monitor call parts of the machine by.
+const (
+	linkDevice   = "link0"
+	memoryObject = "ram"
+	cardID       = "card"
+)
+
+// settleWord has the guest be complete before it opens the link: it is to be copied.
+const settleWord = "firkin.settle"
 
 // tbCacheMiB bounds TCG's cache of translated code, which is otherwise sized by the
 // guest's RAM. The guest's kernel and a few containers fit.
@@ -18,39 +29,84 @@ const tbCacheMiB = 64
 // inherited are the numbers of the file descriptors that QEMU starts with.
 type inherited struct {
 	qmp, link, kernel, initrd int
+	memory                    int // 0: memory of QEMU's own
+	card                      int // 0: the network card, if there is one, leads nowhere
 }
 
 // arguments builds QEMU's command line. It is a pure function of what is to be run, on
 // what host, through which descriptors. Disks are plugged in afterwards (see disk.go),
 // so that those of boot time and those of run time take one path.
-func arguments(spec driver.Spec, facts Facts, fds inherited) []string {
+func arguments(spec driver.Spec, facts Facts, fds inherited, from origin) []string {
 	accel := facts.Accelerator
 	if accel == TCG {
 		accel = fmt.Sprintf("tcg,tb-size=%d", tbCacheMiB)
 	}
-	return []string{
+	args := []string{
 		"-name", "firkin-" + spec.ID,
 		"-uuid", spec.ID,
 		"-nodefaults", "-no-user-config", "-no-reboot",
 		"-display", "none",
 		"-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny",
-		"-machine", machineType(facts.Arch),
+		"-machine", machineType(facts.Arch) + memoryBackend(fds),
 		"-accel", accel,
 		"-cpu", cpuModel(facts),
 		"-smp", strconv.Itoa(spec.CPUs),
 		"-m", fmt.Sprintf("%dM", spec.MemoryBytes>>20),
 		"-kernel", fdPath(fds.kernel),
 		"-initrd", fdPath(fds.initrd),
-		"-append", commandLine(facts),
+		"-append", commandLine(facts, from),
 		"-chardev", fmt.Sprintf("socket,id=qmp,fd=%d", fds.qmp),
 		"-mon", "chardev=qmp,mode=control",
 		"-chardev", "stdio,id=console,signal=off",
 		"-serial", "chardev:console",
 		"-device", "virtio-serial-device",
 		"-chardev", fmt.Sprintf("socket,id=link,fd=%d,server=on,wait=off", fds.link),
-		"-device", "virtserialport,chardev=link,name=" + linkPort,
+		"-device", "virtserialport,id=" + linkDevice + ",chardev=link,name=" + linkPort,
 		"-device", "virtio-scsi-device,id=" + diskBus,
 	}
+	args = append(args, cardArguments(spec, fds)...)
+	return append(args, memoryArguments(spec, fds, from)...)
+}
+
+// cardArguments are those of the network card. Its address is the guest's to set, so that
+// machines which are copies of one differ.
+func cardArguments(spec driver.Spec, fds inherited) []string {
+	if !spec.Network.Enabled {
+		return nil
+	}
+	device := fmt.Sprintf("virtio-net-device,host_mtu=%d", network.MTU)
+	if fds.card == 0 {
+		return []string{"-device", device}
+	}
+	return []string{
+		"-netdev", fmt.Sprintf("dgram,id=%s,local.type=fd,local.str=%d", cardID, fds.card),
+		"-device", device + ",netdev=" + cardID,
+	}
+}
+
+// memoryBackend says that the machine's RAM is the one of memoryArguments, if there is any.
+func memoryBackend(fds inherited) string {
+	if fds.memory == 0 {
+		return ""
+	}
+	return ",memory-backend=" + memoryObject
+}
+
+// memoryArguments are those of a machine that is, or is copied from, a template.
+func memoryArguments(spec driver.Spec, fds inherited, from origin) []string {
+	if fds.memory == 0 {
+		return nil
+	}
+	share := "off"
+	if from.state == nil {
+		share = "on"
+	}
+	args := []string{"-object", fmt.Sprintf("memory-backend-file,id=%s,size=%dM,mem-path=%s,share=%s",
+		memoryObject, spec.MemoryBytes>>20, fdPath(fds.memory), share)}
+	if from.state != nil {
+		args = append(args, "-incoming", "defer")
+	}
+	return args
 }
 
 // machineType is the leanest machine of an architecture that has virtio-mmio slots.
@@ -86,7 +142,7 @@ func consoleDevice(arch string) string {
 func fdPath(fd int) string { return fmt.Sprintf("/proc/self/fd/%d", fd) }
 
 // commandLine is the guest kernel's. There is no secret in it: containers can read it.
-func commandLine(facts Facts) string {
+func commandLine(facts Facts, from origin) string {
 	words := []string{"console=" + consoleDevice(facts.Arch), "quiet", "panic=-1", "cryptomgr.notests", "random.trust_cpu=on"}
 	if facts.Arch == archAMD64 {
 		words = append(words, "noreplace-smp")
@@ -100,6 +156,9 @@ func commandLine(facts Facts) string {
 		// Mitigations of CPU flaws guard nothing under emulation, and clearing memory
 		// costs a tenth of the boot.
 		words = append(words, "mitigations=off", "init_on_alloc=0")
+	}
+	if from.memory != nil && from.state == nil {
+		words = append(words, settleWord)
 	}
 	return strings.Join(words, " ")
 }

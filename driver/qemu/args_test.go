@@ -22,7 +22,7 @@ func TestArgumentsGolden(t *testing.T) {
 		"kvm-arm64": {Arch: "arm64", Accelerator: KVM},
 		"tcg-arm64": {Arch: "arm64", Accelerator: TCG},
 	} {
-		args := arguments(spec, facts, inherited{qmp: 3, link: 4, kernel: 5, initrd: 6})
+		args := arguments(spec, facts, inherited{qmp: 3, link: 4, kernel: 5, initrd: 6}, origin{})
 		got := strings.Join(args, "\n") + "\n"
 		file := filepath.Join("testdata", name+".golden")
 		if *update {

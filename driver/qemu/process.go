@@ -30,7 +30,7 @@ type process struct {
 }
 
 // spawn starts QEMU confined (see confine), with everything it needs handed over.
-func spawn(facts Facts, spec driver.Spec, dir, socket string) (*process, error) {
+func spawn(facts Facts, spec driver.Spec, dir, socket string, from origin) (*process, error) {
 	var parent []io.Closer // closed here: QEMU has its own copies
 	defer func() {
 		for _, c := range parent {
@@ -57,7 +57,16 @@ func spawn(facts Facts, spec driver.Spec, dir, socket string) (*process, error) 
 		files = append(files, f)
 	}
 	const first = 3 // the descriptor of ExtraFiles[0]
-	args := arguments(spec, facts, inherited{qmp: first, link: first + 1, kernel: first + 2, initrd: first + 3})
+	fds := inherited{qmp: first, link: first + 1, kernel: first + 2, initrd: first + 3}
+	if from.memory != nil {
+		fds.memory = first + len(files)
+		files = append(files, from.memory) // the caller's to close
+	}
+	if from.card != nil {
+		fds.card = first + len(files)
+		files = append(files, from.card) // the caller's to close
+	}
+	args := arguments(spec, facts, fds, from)
 	name, args := confine(facts, spec.ID, args)
 
 	p := &process{qmp: ours, stderr: &tail{}, done: make(chan struct{})}

@@ -8,6 +8,7 @@ package qemu
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -16,6 +17,7 @@ import (
 	"github.com/go-logr/logr"
 
 	"github.com/firkin-dev/firkin-reconcile/driver"
+	"github.com/firkin-dev/firkin-reconcile/driver/qemu/template"
 )
 
 // Name is what the driver is called in flags and reports.
@@ -37,7 +39,10 @@ type Options struct {
 	// CacheDir keeps what was found out about the host, until its next boot; "" finds
 	// it out anew each time.
 	CacheDir string
-	Log      logr.Logger
+	// TemplateDir keeps templates, which machines are copied from instead of booted; "" is
+	// to boot every machine.
+	TemplateDir string
+	Log         logr.Logger
 }
 
 // VMM runs machines under QEMU.
@@ -57,14 +62,26 @@ func New(opt Options) *VMM { return &VMM{opt: opt} }
 func (v *VMM) Name() string { return Name }
 
 // Start implements driver.VMM.
-func (v *VMM) Start(ctx context.Context, spec driver.Spec, dir string, _ *os.File) (driver.VM, error) {
+func (v *VMM) Start(ctx context.Context, spec driver.Spec, dir string, card *os.File) (driver.VM, error) {
 	facts, err := v.probe(ctx, spec.Guest.Kernel)
 	if err != nil {
 		return nil, err
 	}
-	vm, err := launch(ctx, facts, spec, dir, v.opt.Log)
+	if v.copyable(spec) {
+		vm, err := v.fromTemplate(ctx, facts, spec, dir, card)
+		if err == nil {
+			return vm, nil
+		}
+		if !errors.Is(err, template.ErrNone) {
+			v.opt.Log.Error(err, "the machine boots: its template cannot be used")
+		}
+	}
+	vm, err := launch(ctx, facts, spec, dir, origin{card: card}, v.opt.Log)
 	if err != nil {
 		return nil, fmt.Errorf("start qemu: %w", err)
+	}
+	if v.copyable(spec) {
+		v.makeLater(facts, spec, vm)
 	}
 	return vm, nil
 }

@@ -49,6 +49,8 @@ type vm struct {
 	deleted  map[string]chan struct{} // awaited DEVICE_DELETED events by device
 	shutdown string                   // reason of the SHUTDOWN event, "" before it
 	killed   bool
+	opened   flagged   // the guest has opened the link's port
+	migrated flagged   // QEMU has written or read the machine's state
 	full     bool      // stopped for want of disk space, not resumed since
 	toldFull time.Time // when that was last logged
 
@@ -59,16 +61,18 @@ type vm struct {
 var _ driver.VM = (*vm)(nil)
 
 // launch starts QEMU, greets it and plugs in the disks.
-func launch(ctx context.Context, facts Facts, spec driver.Spec, dir string, log logr.Logger) (_ *vm, err error) {
+func launch(ctx context.Context, facts Facts, spec driver.Spec, dir string, from origin, log logr.Logger) (_ *vm, err error) {
 	v := &vm{
-		log:     log,
-		accel:   facts.Accelerator,
-		socket:  filepath.Join(dir, linkSocket),
-		disks:   make(map[string]*attachment),
-		deleted: make(map[string]chan struct{}),
-		done:    make(chan struct{}),
+		log:      log,
+		accel:    facts.Accelerator,
+		socket:   filepath.Join(dir, linkSocket),
+		disks:    make(map[string]*attachment),
+		deleted:  make(map[string]chan struct{}),
+		opened:   newFlagged(),
+		migrated: newFlagged(),
+		done:     make(chan struct{}),
 	}
-	v.process, err = spawn(facts, spec, dir, v.socket)
+	v.process, err = spawn(facts, spec, dir, v.socket, from)
 	if err != nil {
 		return nil, err
 	}
@@ -77,12 +81,28 @@ func launch(ctx context.Context, facts Facts, spec driver.Spec, dir string, log 
 	if err != nil {
 		return nil, errors.Join(err, v.abandon())
 	}
-	for _, d := range append([]driver.Disk{{ID: driver.StoreDisk, Path: filepath.Join(dir, storeFile)}}, spec.Disks...) {
-		if err := v.AttachDisk(ctx, d); err != nil {
-			return nil, errors.Join(err, v.abandon())
-		}
+	if err := v.prepare(ctx, spec, dir, from); err != nil {
+		return nil, errors.Join(err, v.abandon())
 	}
 	return v, nil
+}
+
+// prepare gives a started QEMU the machine's state, if it goes on from one, and its disks.
+func (v *vm) prepare(ctx context.Context, spec driver.Spec, dir string, from origin) error {
+	if from.prototype() {
+		return nil
+	}
+	if from.state != nil {
+		if err := v.restore(ctx, from.state); err != nil {
+			return err
+		}
+	}
+	for _, d := range append([]driver.Disk{{ID: driver.StoreDisk, Path: filepath.Join(dir, storeFile)}}, spec.Disks...) {
+		if err := v.AttachDisk(ctx, d); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // abandonAfter is how long a QEMU that is failing may take to say why.
@@ -173,6 +193,19 @@ func (v *vm) event(e event) {
 		}
 	case "RESUME":
 		v.full = false
+	case "VSERPORT_CHANGE":
+		var data struct {
+			ID   string
+			Open bool
+		}
+		if json.Unmarshal(e.Data, &data) == nil && data.ID == linkDevice && data.Open {
+			v.opened.raise(nil)
+		}
+	case "MIGRATION":
+		var data struct{ Status string }
+		if json.Unmarshal(e.Data, &data) == nil {
+			v.migration(data.Status)
+		}
 	}
 }
 

@@ -26,7 +26,11 @@ const reackInterval = 20 * time.Millisecond
 // GuestOptions say who the guest is. BootID and AgentVersion are at most 128
 // printable ASCII characters.
 type GuestOptions struct {
-	BootID       string
+	// BootID is that of a guest that needs no waking (Wake is nil).
+	BootID string
+	// Wake is called with the first Hello of the machine's life, before it is answered, and
+	// returns the boot id. What makes machines differ that were copied from one is done there.
+	Wake         func(Hello) (bootID string)
 	AgentVersion string
 	Log          logr.Logger
 }
@@ -193,6 +197,7 @@ func (g *Guest) hello(f frame) {
 	}
 	if g.owner == nil {
 		g.owner = &h
+		g.wake(h)
 	}
 	if s := g.current; s != nil && s.nonce == f.nonce && !s.over() {
 		if s.expect == 0 && time.Since(s.answered) >= reackInterval {
@@ -207,6 +212,15 @@ func (g *Guest) hello(f frame) {
 	g.sessions.Add(1)
 	g.wg.Go(s.serve)
 	g.opt.Log.V(1).Info("link session opened", "machine", h.MachineID)
+}
+
+func (g *Guest) wake(h Hello) {
+	if g.opt.Wake == nil {
+		return
+	}
+	if id := g.opt.Wake(h); validText(id) {
+		g.opt.BootID = id
+	}
 }
 
 func (g *Guest) answer(s *guestSession) {

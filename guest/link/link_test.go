@@ -208,3 +208,40 @@ func TestDial_UnknownPort(t *testing.T) {
 	}
 	echo(t, dial(t, s), "still there")
 }
+
+func TestTheFirstHelloWakesTheGuest(t *testing.T) {
+	p := newPort()
+	woken := 0
+	guest := NewGuest(p, GuestOptions{
+		Wake: func(h Hello) string {
+			woken++
+			return "boot-of-" + h.MachineID
+		},
+		AgentVersion: "v1",
+	})
+	ctx, cancel := context.WithCancel(t.Context())
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		if err := guest.Run(ctx); err != nil {
+			t.Error(err)
+		}
+	})
+	for range 2 {
+		s, err := Open(t.Context(), p.connect(), testHello)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if s.BootID() != "boot-of-m-1" {
+			t.Errorf("boot id = %s", s.BootID())
+		}
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+	cancel()
+	wg.Wait()
+	p.hosts.Wait()
+	if woken != 1 {
+		t.Errorf("woken %d times", woken)
+	}
+}
