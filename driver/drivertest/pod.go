@@ -69,6 +69,10 @@ func (h *Harness) pod(t *testing.T, m driver.Machine) {
 	t.Run("Files", func(t *testing.T) { files(t, m, a) })
 	t.Run("WaitAndExitCode", func(t *testing.T) { h.wait(t, a) })
 	t.Run("RemoveTwice", func(t *testing.T) { h.remove(t, m, a) })
+	t.Run("FilesChangeInPlace", func(t *testing.T) { h.filesVolume(t, m, a) })
+	t.Run("Probes", func(t *testing.T) { h.probes(t, m, a) })
+	t.Run("PreStop", func(t *testing.T) { h.preStop(t, m, a) })
+	t.Run("TerminationMessage", func(t *testing.T) { h.terminationMessage(t, a) })
 	t.Run("Trim", func(t *testing.T) {
 		if _, err := a.Trim(call(t), &agentpb.TrimRequest{}); err != nil {
 			t.Error(err)
@@ -108,11 +112,19 @@ func output(t *testing.T, a agentpb.AgentClient) {
 }
 
 func exec(t *testing.T, a agentpb.AgentClient) {
+	if out, code := run(t, a, "forever", "sh", "-c", "echo out; exit 3"); out != "out\n" || code != 3 {
+		t.Errorf("stdout %q, exit code %d", out, code)
+	}
+}
+
+// run runs a command in a container and returns its standard output and exit code.
+func run(t *testing.T, a agentpb.AgentClient, container string, argv ...string) (string, int32) {
+	t.Helper()
 	stream, err := a.Exec(call(t))
 	if err != nil {
 		t.Fatal(err)
 	}
-	start := &agentpb.ExecRequest_Start{Container: "forever", Argv: []string{"sh", "-c", "echo out; exit 3"}}
+	start := &agentpb.ExecRequest_Start{Container: container, Argv: argv}
 	if err := stream.Send(&agentpb.ExecRequest{Message: &agentpb.ExecRequest_Start_{Start: start}}); err != nil {
 		t.Fatal(err)
 	}
@@ -124,7 +136,7 @@ func exec(t *testing.T, a agentpb.AgentClient) {
 	for {
 		r, err := stream.Recv()
 		if errors.Is(err, io.EOF) {
-			break
+			return stdout.String(), code
 		}
 		if err != nil {
 			t.Fatal(err)
@@ -133,9 +145,6 @@ func exec(t *testing.T, a agentpb.AgentClient) {
 		if r.GetExit() != nil {
 			code = r.GetExit().GetCode()
 		}
-	}
-	if stdout.String() != "out\n" || code != 3 {
-		t.Errorf("stdout %q, exit code %d", stdout.String(), code)
 	}
 }
 

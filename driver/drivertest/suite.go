@@ -75,6 +75,7 @@ func (h *Harness) spec(n int) driver.Spec {
 	return driver.Spec{
 		ID: h.id(n), Name: "default/conformance", CPUs: 1, MemoryBytes: 256 << 20, StoreBytes: 512 << 20,
 		Guest: h.Guest, Annotations: map[string]string{"note": "kept"},
+		Network: driver.Network{Enabled: true, Names: []string{fmt.Sprintf("conformance-%d.default", n)}, Domain: "default"},
 	}
 }
 
@@ -137,6 +138,7 @@ func (h *Harness) info(t *testing.T, m driver.Machine) {
 	if i.Driver == "" || i.Accelerator == "" || i.StartedAt.IsZero() {
 		t.Errorf("driver %q, accelerator %q, started at %s", i.Driver, i.Accelerator, i.StartedAt)
 	}
+	place(t, i)
 }
 
 func (h *Harness) twice(t *testing.T) {
@@ -201,9 +203,9 @@ func (h *Harness) disks(t *testing.T, m driver.Machine) {
 
 // killAndStart relies on the file that pod wrote.
 func (h *Harness) killAndStart(t *testing.T, m driver.Machine) {
-	before := describe(t, m)
+	before, address := describe(t, m), info(t, m).Spec.Network.Address
 	h.Kill(t, m)
-	until(t, "the machine is proven dead", func() bool { return info(t, m).State == driver.StateStopped })
+	until(t, deathLimit, "the machine is proven dead", func() bool { return info(t, m).State == driver.StateStopped })
 	_, err := client(m).Describe(call(t), &agentpb.DescribeRequest{})
 	if status.Code(err) != codes.Unavailable {
 		t.Errorf("agent of a dead machine: %v, want Unavailable", err)
@@ -223,6 +225,15 @@ func (h *Harness) killAndStart(t *testing.T, m driver.Machine) {
 	if after.GetBootId() == before.GetBootId() {
 		t.Error("the boot id is the same")
 	}
+	if i := info(t, m); i.Spec.Network.Address != address {
+		t.Errorf("address %s, and %s before", i.Spec.Network.Address, address)
+	}
+	if created := after.GetCreatedAt().AsTime(); after.GetCreatedAt() == nil || !created.Equal(before.GetCreatedAt().AsTime()) {
+		t.Errorf("created at %s, and at %s before", created, before.GetCreatedAt().AsTime())
+	}
+	if v := after.GetVolumes(); len(before.GetVolumes()) != 1 || len(v) != 0 {
+		t.Errorf("volumes %v: the host gives them to each boot", v)
+	}
 	if got := readFile(t, m, "data", "deep/file"); got != "from the host" {
 		t.Errorf("the emptyDir's file holds %q", got)
 	}
@@ -236,26 +247,28 @@ func (h *Harness) killAndStart(t *testing.T, m driver.Machine) {
 	}
 }
 
-func until(t *testing.T, what string, ok func() bool) {
+func until(t *testing.T, limit time.Duration, what string, ok func() bool) {
 	t.Helper()
-	deadline := time.After(deathLimit)
+	deadline := time.After(limit)
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
 	for !ok() {
 		select {
 		case <-deadline:
-			t.Fatalf("%s: not within %s", what, deathLimit)
+			t.Fatalf("%s: not within %s", what, limit)
 		case <-tick.C:
 		}
 	}
 }
 
 func (h *Harness) stop(t *testing.T, m driver.Machine) {
+	ended := h.sidecars(t, m)
 	for range 2 {
 		if err := m.Stop(call(t)); err != nil {
 			t.Fatal(err)
 		}
 	}
+	ended(t)
 	if i := info(t, m); i.State != driver.StateStopped {
 		t.Errorf("state %s: %s", i.State, i.Message)
 	}
@@ -325,6 +338,7 @@ func (h *Harness) independent(t *testing.T, before []string) {
 	if got := ids(t, h.Driver); !slices.Equal(got, []string{h.id(4), h.id(5)}) {
 		t.Errorf("machines %q", got)
 	}
+	apart(t, info(t, a), info(t, b))
 	h.Kill(t, a)
 	if describe(t, b).GetBootId() == "" {
 		t.Error("the other machine does not answer")

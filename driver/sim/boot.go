@@ -28,14 +28,14 @@ type boot struct {
 }
 
 // newBoot boots a guest on a store. serve makes its gRPC server and starts serving.
-func newBoot(id string, st *store, faults *Faults, spec driver.Spec, log logr.Logger) *boot {
+func newBoot(id string, st *store, faults *Faults, spec driver.Spec, m *media, log logr.Logger) *boot {
 	b := &boot{disks: newDisks(spec.Disks), done: make(chan struct{})}
 	st.boot()
 	b.rt = &runtime{
-		boot: id, store: st, faults: faults, hasDisk: b.disks.has, off: b.end,
-		gone: make(chan struct{}), containers: make(map[string]*container),
+		boot: id, store: st, faults: faults, disks: b.disks, shares: spec.Shares, media: m, net: newNetwork(), off: b.end,
+		gone: make(chan struct{}), containers: make(map[string]*container), volumes: make(map[string]directory),
 	}
-	b.agent = agent.New(b.rt, agent.Options{Version: agentVersion, Log: log})
+	b.agent = agent.New(b.rt, agent.Options{Version: agentVersion, Log: log, Dial: b.rt.net.dial})
 	return b
 }
 
@@ -77,11 +77,11 @@ func newDisks(at []driver.Disk) *disks {
 	return d
 }
 
-func (d *disks) has(id string) bool {
+func (d *disks) get(id string) (driver.Disk, bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	_, ok := d.m[id]
-	return ok
+	disk, ok := d.m[id]
+	return disk, ok
 }
 
 func (d *disks) attach(disk driver.Disk) {

@@ -12,13 +12,12 @@ import (
 	"time"
 
 	"github.com/firkin-dev/firkin-reconcile/guest/agent"
-	"github.com/firkin-dev/firkin-reconcile/guest/agentpb"
 )
 
 // shell runs the commands of one process.
 type shell struct {
-	store   *store
-	mounts  []*agentpb.Mount
+	rt      *runtime
+	c       *container
 	stdio   agent.ExecIO
 	process *process
 }
@@ -57,6 +56,9 @@ func (s *shell) run(ctx context.Context, argv []string) int {
 		return s.script(ctx, string(text))
 	}
 	code, _ := s.command(ctx, argv)
+	if path.Base(argv[0]) == "listen" && code == 0 {
+		return s.forever(ctx)
+	}
 	return code
 }
 
@@ -121,6 +123,10 @@ func (s *shell) command(ctx context.Context, words []string) (int, error) {
 			return s.complain(2, "write: PATH TEXT"), nil
 		}
 		return s.write(args[0], strings.Join(args[1:], " "), false), nil
+	case "test", "[":
+		return s.test(args), nil
+	case "listen":
+		return s.listen(args), nil
 	case "fill":
 		return s.fill(args), nil
 	case "rm":

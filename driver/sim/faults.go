@@ -21,8 +21,8 @@ func Operations() []string {
 	return []string{
 		"Create", "Start", "Info", "Link", "AttachDisk", "DetachDisk",
 		"OpenStore", "LoadState", "SaveState", "StoreUsage", "Trim", "CloseStore",
-		"CreateEmptyDir", "RemoveEmptyDir", "EmptyDirUsage", "CreateFile", "OpenFile",
-		"Prepare", "StartContainer", "Exec", "Clean", "CleanAll", "SetTime", "PowerOff",
+		"CreateEmptyDir", "RemoveEmptyDir", "EmptyDirUsage", "AddVolume", "RemoveVolume", "CreateFile", "OpenFile",
+		"Prepare", "StartContainer", "Exec", "TerminationMessage", "Clean", "CleanAll", "SetTime", "PowerOff",
 	}
 }
 

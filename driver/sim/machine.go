@@ -39,6 +39,9 @@ func (m *machine) Info(ctx context.Context) (driver.Info, error) {
 		Spec: m.s.spec, State: driver.StateStopped, Driver: Name, Accelerator: Name, StartedAt: m.s.startedAt,
 		StoreHostBytes: m.s.store.hostBytes(),
 	}
+	if n := m.s.spec.Network; n.Enabled {
+		info.Gateway, info.MAC = gateway(), macOf(n.Address.Addr())
+	}
 	switch {
 	case fault != nil:
 		info.State, info.Message = driver.StateUnknown, fault.Error()

@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/firkin-dev/firkin-reconcile/driver"
 	"github.com/firkin-dev/firkin-reconcile/guest/agent"
 	"github.com/firkin-dev/firkin-reconcile/guest/agentpb"
 )
@@ -19,14 +20,18 @@ const firstPID = 100
 
 // runtime is a simulated guest's container runtime.
 type runtime struct {
-	boot    string
-	store   *store
-	faults  *Faults
-	hasDisk func(id string) bool
-	off     func(error)   // ends the machine
-	gone    chan struct{} // closed when the machine has ended: nothing of it reaches the store
+	boot   string
+	store  *store
+	faults *Faults
+	disks  *disks
+	shares []driver.Share
+	media  *media
+	net    *network
+	off    func(error)   // ends the machine
+	gone   chan struct{} // closed when the machine has ended: nothing of it reaches the store
 
 	mu         sync.Mutex
+	volumes    map[string]directory // that are no emptyDirs
 	containers map[string]*container
 	pid        int
 	ended      bool // nothing is started any more
@@ -36,6 +41,7 @@ type runtime struct {
 type container struct {
 	spec  *agentpb.ContainerSpec
 	procs map[*process]struct{}
+	files memory // its own, outside of volumes
 }
 
 var _ agent.Runtime = (*runtime)(nil)
@@ -172,7 +178,7 @@ func (r *runtime) Prepare(ctx context.Context, id string, spec *agentpb.Containe
 	}
 	image := spec.GetRootfsPath()
 	if disk := spec.GetRootfsDisk(); disk != "" {
-		if !r.hasDisk(disk) {
+		if _, ok := r.disks.get(disk); !ok {
 			return fmt.Errorf("disk %s: %w", disk, agent.ErrNotFound)
 		}
 		image = disk
@@ -234,7 +240,8 @@ func (r *runtime) run(c *container, argv []string, stdio agent.ExecIO) *process 
 	}
 	c.procs[p] = struct{}{}
 	r.wg.Go(func() {
-		code := interpret(p.ctx, &shell{store: r.store, mounts: c.spec.GetMounts(), stdio: stdio, process: p}, argv)
+		code := interpret(p.ctx, &shell{rt: r, c: c, stdio: stdio, process: p}, argv)
+		r.net.leave(p)
 		r.mu.Lock()
 		delete(c.procs, p)
 		r.mu.Unlock()
@@ -314,4 +321,5 @@ func (r *runtime) end() {
 		r.killAll(c)
 	}
 	r.wg.Wait()
+	r.net.close()
 }

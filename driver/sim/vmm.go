@@ -42,7 +42,10 @@ func faultsOf(spec driver.Spec, all *Faults) (*Faults, error) {
 const storeName = "sim-store.json"
 
 // VMM runs simulated machines in the calling process, over a real link.
-type VMM struct{ opt Options }
+type VMM struct {
+	opt   Options
+	media media
+}
 
 var _ driver.VMM = (*VMM)(nil)
 
@@ -66,7 +69,7 @@ func (v *VMM) Start(ctx context.Context, spec driver.Spec, dir string, _ *os.Fil
 		return nil, err
 	}
 	id := uuid.NewString()
-	b := newBoot(id, st, faults, spec, v.opt.Log)
+	b := newBoot(id, st, faults, spec, &v.media, v.opt.Log)
 	p := newPort()
 	guest := link.NewGuest(p, link.GuestOptions{BootID: id, AgentVersion: agentVersion, Log: v.opt.Log})
 	b.serve(agent.NewServer(b.agent), guest.Listen(link.AgentPort))

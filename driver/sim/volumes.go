@@ -6,32 +6,46 @@ import (
 	"errors"
 	"io"
 	"io/fs"
-	"path"
 	"strconv"
 	"strings"
 )
 
-// volumeOf finds the emptyDir that a path in the container is in.
-func (s *shell) volumeOf(p string) (name, rest string, readOnly bool, err error) {
-	p = path.Clean("/" + p)
-	best := -1
-	for _, m := range s.mounts {
-		at := path.Clean("/" + m.GetPath())
-		inside, ok := strings.CutPrefix(p+"/", strings.TrimSuffix(at, "/")+"/")
-		if !ok || len(at) <= best || inside == "" {
-			continue
-		}
-		best = len(at)
-		name, readOnly = m.GetVolume(), m.GetReadOnly()
-		rest = path.Join(m.GetSubPath(), strings.TrimSuffix(inside, "/"))
+// locate finds where a path leads.
+func (s *shell) locate(p string) (directory, string) { return s.rt.locate(s.c, p) }
+
+// test does "test -f PATH" and "test -e PATH", also as "[ -f PATH ]".
+func (s *shell) test(args []string) int {
+	if len(args) < 2 || args[0] != "-f" && args[0] != "-e" {
+		return s.complain(2, "test: -f PATH")
 	}
-	if best < 0 {
-		return "", "", false, fs.ErrNotExist
+	if !s.exists(args[1]) {
+		return 1
 	}
-	return name, rest, readOnly, nil
+	return 0
 }
 
-var errReadOnly = errors.New("read-only file system")
+func (s *shell) exists(p string) bool {
+	dir, rest := s.locate(p)
+	_, err := dir.read(rest)
+	return err == nil
+}
+
+// listen opens a port until the process ends, and answers HTTP there; with a path, as healthy
+// only while there is such a file.
+func (s *shell) listen(args []string) int {
+	if len(args) == 0 || len(args) > 2 {
+		return s.complain(2, "listen: PORT [PATH]")
+	}
+	port, err := strconv.ParseUint(args[0], 10, 16)
+	if err != nil || port == 0 {
+		return s.complain(2, "listen: %q is not a port", args[0])
+	}
+	healthy := func() bool { return len(args) < 2 || s.exists(args[1]) }
+	if !s.rt.net.listen(uint16(port), &listener{owner: s.process, healthy: healthy}) {
+		return s.complain(1, "listen: port %d is taken", port)
+	}
+	return 0
+}
 
 func (s *shell) write(p, text string, more bool) int {
 	if p == "/dev/null" {
@@ -41,21 +55,19 @@ func (s *shell) write(p, text string, more bool) int {
 		_, _ = io.WriteString(s.stdio.Stderr, text)
 		return 0
 	}
-	name, rest, readOnly, err := s.volumeOf(p)
+	dir, rest := s.locate(p)
 	data := []byte(text)
-	if err == nil && readOnly {
-		err = errReadOnly
-	}
-	if err == nil && more {
-		before, readErr := s.store.read(name, rest)
-		if readErr == nil {
+	var err error
+	if more {
+		var before []byte
+		if before, err = dir.read(rest); err == nil {
 			data = append(before, data...)
-		} else if !errors.Is(readErr, fs.ErrNotExist) {
-			err = readErr
+		} else if errors.Is(err, fs.ErrNotExist) {
+			err = nil
 		}
 	}
 	if err == nil {
-		err = s.store.write(name, rest, data, 0)
+		err = dir.write(rest, data, 0)
 	}
 	if err != nil {
 		return s.complain(1, "write %s: %v", p, err)
@@ -72,14 +84,8 @@ func (s *shell) fill(args []string) int {
 	if err != nil || size <= 0 {
 		return s.complain(2, "fill: %q is not a number of bytes", args[1])
 	}
-	name, rest, readOnly, err := s.volumeOf(args[0])
-	if err == nil && readOnly {
-		err = errReadOnly
-	}
-	if err == nil {
-		err = s.store.write(name, rest, nil, size)
-	}
-	if err != nil {
+	dir, rest := s.locate(args[0])
+	if err := dir.write(rest, nil, size); err != nil {
 		return s.complain(1, "fill %s: %v", args[0], err)
 	}
 	return 0
@@ -90,14 +96,8 @@ func (s *shell) remove(args []string) int {
 		if strings.HasPrefix(p, "-") {
 			continue
 		}
-		name, rest, readOnly, err := s.volumeOf(p)
-		if err == nil && readOnly {
-			err = errReadOnly
-		}
-		if err == nil {
-			err = s.store.remove(name, rest)
-		}
-		if err != nil {
+		dir, rest := s.locate(p)
+		if err := dir.remove(rest); err != nil {
 			return s.complain(1, "rm %s: %v", p, err)
 		}
 	}
@@ -109,11 +109,8 @@ func (s *shell) cat(ctx context.Context, args []string) int {
 		return s.copyStdin(ctx)
 	}
 	for _, p := range args {
-		name, rest, _, err := s.volumeOf(p)
-		var data []byte
-		if err == nil {
-			data, err = s.store.read(name, rest)
-		}
+		dir, rest := s.locate(p)
+		data, err := dir.read(rest)
 		if err != nil {
 			return s.complain(1, "cat %s: %v", p, err)
 		}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"slices"
 	"sync"
 	"time"
@@ -27,10 +28,12 @@ const (
 // World is where simulated machines live. It outlives drivers, like a host outlives
 // reconcilers.
 type World struct {
-	opt Options
+	opt   Options
+	media media
 
 	mu       sync.Mutex
 	machines map[string]*state
+	cards    uint32 // network cards given so far
 }
 
 // state is a machine's.
@@ -91,6 +94,10 @@ func (w *World) add(spec driver.Spec) (*state, error) {
 	if err != nil {
 		return nil, err
 	}
+	if spec.Network.Enabled {
+		spec.Network.Address = netip.PrefixFrom(addressOf(w.cards), networkBits)
+		w.cards++
+	}
 	s := &state{spec: spec, faults: faults, store: newStore(spec.StoreBytes)}
 	w.machines[spec.ID] = s
 	return s, nil
@@ -130,7 +137,7 @@ func (w *World) start(ctx context.Context, s *state, op string) error {
 	case ctx.Err() != nil:
 		return context.Cause(ctx)
 	}
-	s.boot = newBoot(uuid.NewString(), s.store, s.faults, s.spec, w.opt.Log)
+	s.boot = newBoot(uuid.NewString(), s.store, s.faults, s.spec, &w.media, w.opt.Log)
 	s.listener = bufconn.Listen(pipeBytes)
 	server := grpc.NewServer(
 		grpc.ReadBufferSize(grpcIOBuffer), grpc.WriteBufferSize(grpcIOBuffer))
@@ -181,4 +188,27 @@ func (s *state) dial(ctx context.Context) (net.Conn, error) {
 		return nil, driver.ErrNotRunning
 	}
 	return l.DialContext(ctx)
+}
+
+// The simulated machines' network.
+const (
+	networkBits = 16
+	// addresses is how many there are for machines: not the network's own, the gateway's and
+	// the broadcast address.
+	addresses = 1<<(32-networkBits) - 3
+)
+
+func gateway() netip.Addr { return netip.AddrFrom4([4]byte{10, 99, 0, 1}) }
+
+// addressOf is the address of the n-th card: 10.99.0.2 and on, and again from the start when
+// they are used up.
+func addressOf(n uint32) netip.Addr {
+	n = n%addresses + 2
+	return netip.AddrFrom4([4]byte{10, 99, byte(n >> 8), byte(n)})
+}
+
+// macOf is the hardware address that goes with an address.
+func macOf(a netip.Addr) string {
+	b := a.As4()
+	return net.HardwareAddr{0x02, 0x00, b[0], b[1], b[2], b[3]}.String()
 }

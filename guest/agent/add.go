@@ -51,7 +51,7 @@ func (a *Agent) addContainer(ctx context.Context, spec *agentpb.ContainerSpec) (
 		}
 		return nil, fmt.Errorf("add container %s: %w", spec.GetName(), err)
 	}
-	a.commit(c, proc)
+	a.commit(c, proc, spec)
 	p.done("commit")
 	return &agentpb.AddContainerResponse{Pod: a.snapshot(), Phases: p.list}, nil
 }
@@ -149,6 +149,9 @@ func (a *Agent) roomForManifest(growth int) error {
 	for _, c := range a.containers {
 		total += len(c.Manifest)
 	}
+	for _, v := range a.volumes {
+		total += len(v.manifest)
+	}
 	if growth > 0 && total > maxManifests {
 		return fmt.Errorf("%w: manifests of %d bytes, more than %d", ErrTooMany, total, maxManifests)
 	}
@@ -190,19 +193,27 @@ func (a *Agent) start(ctx context.Context, c *container, p *phases) (Process, er
 	return a.rt.Start(ctx, c.ID, writer{c.out, false}, writer{c.out, true})
 }
 
-// commit makes a started container a running one.
-func (a *Agent) commit(c *container, proc Process) {
+// commit makes a started container a running one. Its postStart hook runs after that: who adds a
+// container does not wait for it.
+func (a *Agent) commit(c *container, proc Process, spec *agentpb.ContainerSpec) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	c.State = stateRunning
 	c.StartedAt = time.Now()
 	c.proc, c.pid = proc, proc.PID()
 	c.before = nil
+	c.care = newCare(spec)
+	c.started = c.care.postStart == nil && c.care.startup == nil
 	a.histories[c.Name].Starts = c.Restarts + 1
 	a.changedState()
 	a.saveSoon()
 	a.touch()
 	a.background(func() { a.awaitExit(c) })
+	if c.care.attended() {
+		quit := make(chan struct{})
+		c.quit = quit
+		a.background(func() { a.attend(c, quit) })
+	}
 	op := c.busy
 	c.busy = nil
 	op.finish(nil)
@@ -252,10 +263,15 @@ func (a *Agent) awaitExit(c *container) {
 	case <-a.stop:
 		return
 	}
+	a.mu.Lock()
+	c.leave()
+	a.mu.Unlock()
 	tail := a.outputs.finish(c.out)
+	message := a.lastWords(c, tail)
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	c.exited(c.proc.Exit())
+	c.concluded(message)
 	c.Tail = tail
 	close(c.ended)
 	a.changedState()

@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"net"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -17,6 +18,7 @@ const (
 	addLimit       = 2 * time.Minute
 	cleanLimit     = time.Minute
 	emptyDirLimit  = time.Minute
+	volumeLimit    = time.Minute
 	trimLimit      = 5 * time.Minute
 	// lastTrimLimit bounds the trim of a shutdown.
 	lastTrimLimit = 20 * time.Second
@@ -30,6 +32,8 @@ type Options struct {
 	// Version is reported to hosts.
 	Version string
 	Log     logr.Logger
+	// Dial opens the connections of probes and hooks; nil: net.Dialer does.
+	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 }
 
 // Agent is the pod service of one guest. It implements agentpb.AgentServer; its
@@ -55,9 +59,12 @@ type Agent struct {
 	revision   uint64
 	changed    chan struct{} // closed and replaced at each change
 	pod        *agentpb.PodIdentity
+	createdAt  time.Time // of the pod, on its store
+	settings   settings
 	containers map[string]*container
 	histories  map[string]*history
 	dirs       map[string]*emptyDir
+	volumes    map[string]*volume
 	nextOrder  int
 	unreadable []byte // a state that could not be read, kept for those who look into it
 	configure  *operation
@@ -67,6 +74,9 @@ type Agent struct {
 
 // New makes the agent of a machine that has just booted.
 func New(rt Runtime, opt Options) *Agent {
+	if opt.Dial == nil {
+		opt.Dial = new(net.Dialer).DialContext
+	}
 	return &Agent{
 		rt:         rt,
 		opt:        opt,
@@ -80,6 +90,7 @@ func New(rt Runtime, opt Options) *Agent {
 		containers: make(map[string]*container),
 		histories:  make(map[string]*history),
 		dirs:       make(map[string]*emptyDir),
+		volumes:    make(map[string]*volume),
 	}
 }
 

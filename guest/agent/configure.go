@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"time"
 
 	"google.golang.org/protobuf/proto"
@@ -11,8 +12,30 @@ import (
 	"github.com/firkin-dev/firkin-reconcile/guest/agentpb"
 )
 
-// doConfigure opens the store at the first call; later ones take over the manifest
-// and source.
+// defaultGrace is how long containers get to end when the host does not say.
+const defaultGrace = 30 * time.Second
+
+// settings is what the agent itself needs of how the pod was configured.
+type settings struct {
+	// host is where probes and hooks find the pod's containers.
+	host string
+	// grace is how long a container gets to end that the agent ends.
+	grace time.Duration
+}
+
+func newSettings(req *agentpb.ConfigureRequest) settings {
+	s := settings{host: "127.0.0.1", grace: defaultGrace}
+	if p, err := netip.ParsePrefix(req.GetNetwork().GetAddress()); err == nil {
+		s.host = p.Addr().String()
+	}
+	if req.GetGrace() != nil {
+		s.grace = min(req.GetGrace().AsDuration(), maxGrace)
+	}
+	return s
+}
+
+// doConfigure opens the store at the first call; later ones take over the manifest,
+// the source and the grace.
 func (a *Agent) doConfigure(ctx context.Context, req *agentpb.ConfigureRequest) (*agentpb.PodState, error) {
 	if err := checkConfigure(req); err != nil {
 		return nil, err
@@ -25,7 +48,7 @@ func (a *Agent) doConfigure(ctx context.Context, req *agentpb.ConfigureRequest) 
 			return nil, errShuttingDown
 		case a.pod != nil:
 			defer a.mu.Unlock()
-			return a.reconfigure(req.GetPod())
+			return a.reconfigure(req)
 		case a.configure != nil:
 			op := a.configure
 			a.mu.Unlock()
@@ -55,8 +78,8 @@ func (a *Agent) doConfigure(ctx context.Context, req *agentpb.ConfigureRequest) 
 }
 
 // reconfigure takes over what may change of a configured pod. a.mu is held.
-func (a *Agent) reconfigure(pod *agentpb.PodIdentity) (*agentpb.PodState, error) {
-	now := a.pod
+func (a *Agent) reconfigure(req *agentpb.ConfigureRequest) (*agentpb.PodState, error) {
+	now, pod := a.pod, req.GetPod()
 	if pod.GetUid() != now.GetUid() || pod.GetNamespace() != now.GetNamespace() || pod.GetName() != now.GetName() {
 		return nil, fmt.Errorf("configure pod %s/%s (%s): %w: %s/%s (%s)", pod.GetNamespace(), pod.GetName(), pod.GetUid(),
 			ErrOtherPod, now.GetNamespace(), now.GetName(), now.GetUid())
@@ -70,6 +93,7 @@ func (a *Agent) reconfigure(pod *agentpb.PodIdentity) (*agentpb.PodState, error)
 		a.pod = next
 		a.touch()
 	}
+	a.settings.grace = newSettings(req).grace
 	return a.podState(), nil
 }
 
@@ -104,6 +128,10 @@ func (a *Agent) openPod(ctx context.Context, req *agentpb.ConfigureRequest) erro
 	}
 	a.mu.Lock()
 	a.pod = proto.CloneOf(pod)
+	a.settings = newSettings(req)
+	if a.createdAt = old.Pod.CreatedAt; a.createdAt.IsZero() {
+		a.createdAt = time.Now()
+	}
 	a.dirs = dirs
 	a.unreadable = unreadable
 	a.restore(old)

@@ -75,6 +75,9 @@ func (a *Agent) reserveDir(ctx context.Context, req *agentpb.AddEmptyDirRequest)
 		}
 		d := a.dirs[req.GetName()]
 		switch {
+		case a.volumes[req.GetName()] != nil:
+			a.mu.Unlock()
+			return nil, nil, fmt.Errorf("%w: as a volume that is no emptyDir", ErrExists)
 		case d == nil:
 			defer a.mu.Unlock()
 			if len(a.dirs) >= maxEmptyDirs {
@@ -188,9 +191,9 @@ func (a *Agent) claimDir(ctx context.Context, name string) (*emptyDir, *operatio
 }
 
 // mountedBy names a container that holds the volume, "" when none does. a.mu is held.
-func (a *Agent) mountedBy(dir string) string {
+func (a *Agent) mountedBy(name string) string {
 	for _, c := range a.containers {
-		if c.State != stateTerminated && slices.Contains(c.EmptyDirs, dir) {
+		if c.State != stateTerminated && slices.Contains(c.Volumes, name) {
 			return c.Name
 		}
 	}
@@ -198,12 +201,14 @@ func (a *Agent) mountedBy(dir string) string {
 }
 
 // usable checks that a volume is there and stays. a.mu is held.
-func (a *Agent) usable(dir string) error {
-	d := a.dirs[dir]
-	if d == nil || !d.made || d.busy != nil {
-		return fmt.Errorf("%w: %s", ErrUndeclared, dir)
+func (a *Agent) usable(name string) error {
+	if d := a.dirs[name]; d != nil && d.made && d.busy == nil {
+		return nil
 	}
-	return nil
+	if v := a.volumes[name]; v != nil && v.made && !v.removing {
+		return nil
+	}
+	return fmt.Errorf("%w: %s", ErrUndeclared, name)
 }
 
 // saved returns the pod's state once it is on the store.

@@ -2,9 +2,7 @@ package agent
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"syscall"
 	"time"
 
 	"github.com/firkin-dev/firkin-reconcile/guest/agentpb"
@@ -124,11 +122,11 @@ func (a *Agent) removeContainer(ctx context.Context, req *agentpb.RemoveContaine
 	if err != nil {
 		return nil, err
 	}
-	c, err := a.claim(ctx, name)
+	c, err := a.claim(ctx, name, grace)
 	if err != nil {
 		return nil, fmt.Errorf("remove container %s: %w", name, err)
 	}
-	work, cancel := detached(ctx, grace+killLimit+cleanLimit+saveLimit)
+	work, cancel := detached(ctx, grace+minimumGrace+killLimit+cleanLimit+saveLimit)
 	defer cancel()
 	resp := &agentpb.RemoveContainerResponse{}
 	if c != nil {
@@ -148,9 +146,9 @@ func (a *Agent) removeContainer(ctx context.Context, req *agentpb.RemoveContaine
 	return resp, nil
 }
 
-// claim takes the container for slow work on it, once nobody else has it; nil when
-// there is none.
-func (a *Agent) claim(ctx context.Context, name string) (*container, error) {
+// claim takes the container to end it, once nobody else has it; nil when there is none. Who
+// is ending it already gets no more than grace for that.
+func (a *Agent) claim(ctx context.Context, name string, grace time.Duration) (*container, error) {
 	for {
 		a.mu.Lock()
 		if a.pod == nil {
@@ -165,9 +163,15 @@ func (a *Agent) claim(ctx context.Context, name string) (*container, error) {
 			}
 			return c, nil
 		}
-		op := c.busy
+		op, e := c.busy, c.ending
 		a.mu.Unlock()
-		if err := op.wait(ctx); err != nil && ctx.Err() != nil {
+		var err error
+		if e != nil {
+			err = e.hasten(ctx, op, grace)
+		} else {
+			err = op.wait(ctx)
+		}
+		if err != nil && ctx.Err() != nil {
 			return nil, err
 		}
 	}
@@ -187,38 +191,6 @@ func (a *Agent) terminate(ctx context.Context, c *container, grace time.Duration
 		}
 	}
 	return a.clean(ctx, c)
-}
-
-// kill asks the process to end, and after grace makes it.
-func (a *Agent) kill(ctx context.Context, c *container, grace time.Duration) error {
-	if grace > 0 {
-		if err := c.proc.Signal(syscall.SIGTERM); err != nil && !errors.Is(err, ErrNotFound) {
-			a.log().Error(err, "container not asked to end", "container", c.Name)
-		}
-		if ended(ctx, c, grace) {
-			return nil
-		}
-	}
-	if err := c.proc.Kill(); err != nil && !errors.Is(err, ErrNotFound) {
-		return fmt.Errorf("kill: %w", err)
-	}
-	if !ended(ctx, c, killLimit) {
-		return fmt.Errorf("kill: process %d is still there after %v", c.pid, killLimit)
-	}
-	return nil
-}
-
-// ended waits for the container's end, at most for limit.
-func ended(ctx context.Context, c *container, limit time.Duration) bool {
-	timer := time.NewTimer(limit)
-	defer timer.Stop()
-	select {
-	case <-c.ended:
-		return true
-	case <-timer.C:
-	case <-ctx.Done():
-	}
-	return false
 }
 
 // forget drops the record; the name's history stays.

@@ -19,10 +19,10 @@ var (
 	ErrExists = errors.New("exists with another digest")
 	// ErrOtherPod: the machine or its store belongs to another pod.
 	ErrOtherPod = errors.New("machine belongs to another pod")
-	// ErrUndeclared: a container mounts an emptyDir that the pod does not have.
-	ErrUndeclared = errors.New("emptyDir is not declared")
-	// ErrMounted: a container mounts the emptyDir.
-	ErrMounted = errors.New("emptyDir is mounted")
+	// ErrUndeclared: a container mounts a volume that the pod does not have.
+	ErrUndeclared = errors.New("volume is not declared")
+	// ErrMounted: a container mounts the volume.
+	ErrMounted = errors.New("volume is mounted")
 	// ErrNotRunning: the container is there but does not run.
 	ErrNotRunning = errors.New("container is not running")
 	// ErrTooMany: a bound on the number or size of objects is reached.

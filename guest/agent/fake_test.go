@@ -10,19 +10,10 @@ import (
 	"strings"
 	"sync"
 	"syscall"
-	"testing"
 	"time"
-
-	"github.com/go-logr/logr"
-	"go.uber.org/goleak"
-	"google.golang.org/grpc"
-	"google.golang.org/grpc/credentials/insecure"
-	"google.golang.org/grpc/test/bufconn"
 
 	"github.com/firkin-dev/firkin-reconcile/guest/agentpb"
 )
-
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 var errInjected = errors.New("injected")
 
@@ -50,6 +41,17 @@ type fakeRuntime struct {
 	off      chan struct{}
 	execs    chan *fakeProcess
 	deafTERM bool
+	volumes  map[string]*agentpb.AddVolumeRequest
+	// onExec, when set, says how commands end; one that it gives nil for runs until it is killed.
+	onExec func(argv []string) *fakeExec
+	// said are the termination messages, by container id.
+	said map[string]string
+}
+
+// fakeExec is how a command ends.
+type fakeExec struct {
+	code   int
+	output string
 }
 
 func newFakeRuntime(boot string, d *disk) *fakeRuntime {
@@ -58,7 +60,7 @@ func newFakeRuntime(boot string, d *disk) *fakeRuntime {
 		fail: map[string]error{}, gates: map[string]*gate{},
 		procs: map[string]*fakeProcess{}, prepared: map[string]bool{},
 		files: map[string][]byte{}, off: make(chan struct{}),
-		execs: make(chan *fakeProcess, 16),
+		execs: make(chan *fakeProcess, 16), volumes: map[string]*agentpb.AddVolumeRequest{}, said: map[string]string{},
 	}
 }
 
@@ -135,13 +137,30 @@ func (r *fakeRuntime) OpenStore(ctx context.Context, req *agentpb.ConfigureReque
 	return r.step(ctx, "OpenStore", req.GetHostname())
 }
 func (r *fakeRuntime) AddVolume(ctx context.Context, req *agentpb.AddVolumeRequest) error {
-	return r.step(ctx, "AddVolume", req.GetName())
+	if err := r.step(ctx, "AddVolume", req.GetName()); err != nil {
+		return err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.volumes[req.GetName()] = req
+	return nil
 }
 func (r *fakeRuntime) RemoveVolume(ctx context.Context, name string) error {
-	return r.step(ctx, "RemoveVolume", name)
+	if err := r.step(ctx, "RemoveVolume", name); err != nil {
+		return err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.volumes, name)
+	return nil
 }
 func (r *fakeRuntime) TerminationMessage(ctx context.Context, id string) ([]byte, error) {
-	return nil, r.step(ctx, "TerminationMessage", id)
+	if err := r.step(ctx, "TerminationMessage", id); err != nil {
+		return nil, err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return []byte(r.said[id]), nil
 }
 func (r *fakeRuntime) LoadState(ctx context.Context) ([]byte, error) {
 	err := r.step(ctx, "LoadState", "")
@@ -229,6 +248,16 @@ func (r *fakeRuntime) Exec(ctx context.Context, id string, spec *agentpb.ExecReq
 		return nil, err
 	}
 	p := newFakeProcess(stdio.Stdout, stdio.Stderr)
+	r.mu.Lock()
+	onExec := r.onExec
+	r.mu.Unlock()
+	if onExec != nil {
+		if e := onExec(spec.GetArgv()); e != nil {
+			_, _ = io.WriteString(stdio.Stdout, e.output)
+			p.end(Exit{Code: e.code})
+		}
+		return p, nil
+	}
 	r.execs <- p
 	if stdio.Stdin != nil {
 		go func() { // cat
@@ -278,9 +307,10 @@ type fakeProcess struct {
 	exit           Exit
 	deafTERM       bool
 
-	mu      sync.Mutex
-	signals []syscall.Signal
-	rows    uint32
+	mu       sync.Mutex
+	signals  []syscall.Signal
+	deafKILL bool
+	rows     uint32
 }
 
 func newFakeProcess(stdout, stderr io.Writer) *fakeProcess {
@@ -304,7 +334,14 @@ func (p *fakeProcess) Signal(s syscall.Signal) error {
 	}
 	return nil
 }
-func (p *fakeProcess) Kill() error           { p.end(Exit{Code: 137}); return nil }
+func (p *fakeProcess) Kill() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !p.deafKILL {
+		p.end(Exit{Code: 137})
+	}
+	return nil
+}
 func (p *fakeProcess) Done() <-chan struct{} { return p.done }
 func (p *fakeProcess) Exit() Exit            { return p.exit }
 func (p *fakeProcess) Resize(rows, _ uint32) error {
@@ -314,122 +351,14 @@ func (p *fakeProcess) Resize(rows, _ uint32) error {
 	return nil
 }
 
-// pod is a configured agent behind its real gRPC server.
-type pod struct {
-	agentpb.AgentClient
-	rt    *fakeRuntime
-	agent *Agent
-	stop  func()
-}
-
-func newDisk() *disk { return &disk{dirs: map[string]bool{}} }
-
-// bootPod boots a machine on d; it dies with the test or by stop.
-func bootPod(t testing.TB, boot string, d *disk) *pod {
-	t.Helper()
-	rt := newFakeRuntime(boot, d)
-	a := New(rt, Options{Version: "test", Log: logr.Discard()})
-	srv := NewServer(a)
-	l := bufconn.Listen(64 << 10)
-	var wg sync.WaitGroup
-	wg.Go(func() { _ = srv.Serve(l) })
-	conn, err := grpc.NewClient("passthrough:agent", grpc.WithTransportCredentials(insecure.NewCredentials()),
-		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return l.DialContext(ctx) }))
+// dial reaches the servers of a test by their ports.
+func (r *fakeRuntime) dial(ctx context.Context, network, address string) (net.Conn, error) {
+	if err := r.step(ctx, "Dial", address); err != nil {
+		return nil, err
+	}
+	_, port, err := net.SplitHostPort(address)
 	if err != nil {
-		t.Fatal(err)
+		return nil, err
 	}
-	stop := sync.OnceFunc(func() {
-		_ = conn.Close()
-		srv.Stop()
-		wg.Wait()
-		a.Close()
-	})
-	t.Cleanup(stop)
-	return &pod{AgentClient: agentpb.NewAgentClient(conn), rt: rt, agent: a, stop: stop}
-}
-
-var testIdentity = &agentpb.PodIdentity{Uid: "u-1", Namespace: "default", Name: "web", VmDigest: "v"}
-
-// newPod is bootPod, configured, with emptyDir "data".
-func newPod(t testing.TB) *pod {
-	t.Helper()
-	p := bootPod(t, "boot-1", newDisk())
-	p.configure(t)
-	if _, err := p.AddEmptyDir(t.Context(), &agentpb.AddEmptyDirRequest{Name: "data", Digest: "d"}); err != nil {
-		t.Fatal(err)
-	}
-	return p
-}
-
-func (p *pod) configure(t testing.TB) *agentpb.PodState {
-	t.Helper()
-	s, err := p.Configure(t.Context(), &agentpb.ConfigureRequest{Pod: testIdentity, Hostname: "web"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return s
-}
-
-func spec(name, digest string) *agentpb.ContainerSpec {
-	return &agentpb.ContainerSpec{
-		Name: name, Digest: digest, Image: "img", RootfsDisk: "i1", Argv: []string{"/bin/sh"},
-		Mounts: []*agentpb.Mount{{Volume: "data", Path: "/data"}},
-	}
-}
-
-func (p *pod) add(t testing.TB, name, digest string) *agentpb.AddContainerResponse {
-	t.Helper()
-	r, err := p.AddContainer(t.Context(), &agentpb.AddContainerRequest{Container: spec(name, digest)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return r
-}
-
-func (p *pod) wait(t testing.TB, name string) *agentpb.WaitContainerResponse {
-	t.Helper()
-	r, err := p.WaitContainer(t.Context(), &agentpb.WaitContainerRequest{Name: name})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return r
-}
-
-// container is the container's state, nil when there is none.
-func (p *pod) container(t testing.TB, name string) *agentpb.ContainerState {
-	t.Helper()
-	s, err := p.Describe(t.Context(), &agentpb.DescribeRequest{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return find(s, name)
-}
-
-func find(s *agentpb.PodState, name string) *agentpb.ContainerState {
-	for _, c := range s.GetContainers() {
-		if c.GetName() == name {
-			return c
-		}
-	}
-	return nil
-}
-
-// until watches the pod until ok.
-func (p *pod) until(t testing.TB, ok func(*agentpb.PodState) bool) *agentpb.PodState {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
-	defer cancel()
-	w, err := p.Watch(ctx, &agentpb.WatchRequest{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	for {
-		s, err := w.Recv()
-		if err != nil {
-			t.Fatal(err)
-		}
-		if ok(s) {
-			return s
-		}
-	}
+	return new(net.Dialer).DialContext(ctx, network, net.JoinHostPort("127.0.0.1", port))
 }

@@ -39,6 +39,8 @@ func (a *Agent) podState() *agentpb.PodState {
 		Pod:          a.pod, // replaced, never changed
 		Store:        a.usage.store,
 		BootedAt:     timestamppb.New(a.bootedAt),
+		CreatedAt:    stamp(a.createdAt),
+		Volumes:      a.volumeStates(),
 	}
 	for _, c := range a.sortedContainers() {
 		s.Containers = append(s.Containers, c.proto(a.histories[c.Name]))

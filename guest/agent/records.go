@@ -2,7 +2,6 @@ package agent
 
 import (
 	"strconv"
-	"strings"
 	"time"
 
 	"google.golang.org/protobuf/types/known/timestamppb"
@@ -60,12 +59,13 @@ type run struct {
 type record struct {
 	Name       string    `json:"name"`
 	Init       bool      `json:"init,omitempty"`
+	Sidecar    bool      `json:"sidecar,omitempty"`
 	Digest     string    `json:"digest"`
 	Manifest   []byte    `json:"manifest,omitempty"`
 	Image      string    `json:"image,omitempty"`
 	ImageID    string    `json:"imageID,omitempty"`
 	RootfsDisk string    `json:"rootfsDisk,omitempty"`
-	EmptyDirs  []string  `json:"emptyDirs,omitempty"`
+	Volumes    []string  `json:"emptyDirs,omitempty"` // all that it mounts, of any kind
 	ID         string    `json:"id"`
 	State      state     `json:"state"`
 	Restarts   uint32    `json:"restarts"`
@@ -106,6 +106,7 @@ func newRecord(spec *agentpb.ContainerSpec, restarts uint32) record {
 	r := record{
 		Name:       spec.GetName(),
 		Init:       spec.GetInit(),
+		Sidecar:    spec.GetSidecar(),
 		Digest:     spec.GetDigest(),
 		Manifest:   spec.GetManifest(),
 		Image:      spec.GetImage(),
@@ -117,7 +118,7 @@ func newRecord(spec *agentpb.ContainerSpec, restarts uint32) record {
 		CreatedAt:  time.Now(),
 	}
 	for _, m := range spec.GetMounts() {
-		r.EmptyDirs = append(r.EmptyDirs, m.GetVolume())
+		r.Volumes = append(r.Volumes, m.GetVolume())
 	}
 	return r
 }
@@ -164,10 +165,7 @@ func (r *record) botched(cause error) {
 	r.FinishedAt = time.Now()
 	r.ExitCode = exitStartError
 	r.Reason = reasonStartError
-	r.Message = strings.ToValidUTF8(cause.Error(), "?")
-	if len(r.Message) > maxText {
-		r.Message = strings.ToValidUTF8(r.Message[:maxText], "")
-	}
+	r.Message = bounded(cause.Error(), maxText)
 }
 
 // run is the ended run of this record.
@@ -195,6 +193,45 @@ type container struct {
 	ended chan struct{}
 	// before is the terminated record that this start replaces, if any.
 	before *container
+	care   care
+	// started: postStart and the startup probe have succeeded.
+	started bool
+	// ending is its way to its end, once that was begun from outside.
+	ending *ending
+	// quit is closed when it is not to be attended any more; nil: it is not.
+	quit chan struct{}
+}
+
+// leave ends what the agent does for it while it runs. Agent.mu is held.
+func (c *container) leave() {
+	if c.quit != nil {
+		close(c.quit)
+		c.quit = nil
+	}
+}
+
+// gone tells whether the process of a started container has ended, noted or not.
+func (c *container) gone() bool {
+	select {
+	case <-c.proc.Done():
+		return true
+	default:
+		return false
+	}
+}
+
+// concluded adds to the record of a container that has just exited what it said at its end, and
+// why the agent ended it. An exit code of 0 tells nothing then: it counts as if the signal had
+// ended the process.
+func (c *container) concluded(message string) {
+	c.Message = message
+	if c.ending == nil || c.ending.why == "" {
+		return
+	}
+	c.Message = bounded(c.ending.why+after("\n", message), maxLastWords)
+	if c.ExitCode == 0 {
+		c.ExitCode, c.Reason = 128+int(c.care.stopSignal), reasonError
+	}
 }
 
 // proto renders the container; pid only while it runs.
@@ -202,6 +239,7 @@ func (c *container) proto(h *history) *agentpb.ContainerState {
 	s := &agentpb.ContainerState{
 		Name:         c.Name,
 		Init:         c.Init,
+		Sidecar:      c.Sidecar,
 		Digest:       c.Digest,
 		Manifest:     c.Manifest,
 		State:        c.State.proto(),
@@ -218,6 +256,13 @@ func (c *container) proto(h *history) *agentpb.ContainerState {
 	}
 	if c.State == stateRunning {
 		s.Pid = int32(c.pid)
+		s.Started = c.started
+		s.Ready = c.started && c.ending == nil && c.care.holdsReady()
+	}
+	for _, p := range c.care.probes() {
+		if !p.at.IsZero() {
+			s.Probes = append(s.Probes, p.proto())
+		}
 	}
 	for _, r := range h.Runs {
 		s.Runs = append(s.Runs, &agentpb.Run{

@@ -3,10 +3,12 @@ package agent
 import (
 	"encoding/json"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/firkin-dev/firkin-reconcile/guest/agentpb"
 )
@@ -175,4 +177,61 @@ func FuzzDecodeState(f *testing.F) {
 			t.Fatalf("what was saved cannot be read: %v", err)
 		}
 	})
+}
+
+func TestConfigure_CreatedOnceBootedEachTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := newDisk()
+		p := bootPod(t, "boot-1", d)
+		if s := p.agent.snapshot(); s.GetCreatedAt() != nil {
+			t.Errorf("created at %v before it was configured", s.GetCreatedAt().AsTime())
+		}
+		first := p.configure(t)
+		p.stop()
+		time.Sleep(time.Hour)
+		second := bootPod(t, "boot-2", d).configure(t)
+		if !first.GetCreatedAt().AsTime().Equal(second.GetCreatedAt().AsTime()) {
+			t.Errorf("created at %v and at %v", first.GetCreatedAt().AsTime(), second.GetCreatedAt().AsTime())
+		}
+		if got := second.GetBootedAt().AsTime().Sub(first.GetBootedAt().AsTime()); got != time.Hour {
+			t.Errorf("booted %v apart", got)
+		}
+	})
+}
+
+func TestConfigure_GraceMayChangeTheNetworkNot(t *testing.T) {
+	p := newPod(t)
+	req := &agentpb.ConfigureRequest{
+		Pod: testIdentity, Grace: durationpb.New(5 * time.Second), Network: &agentpb.NetworkConfig{Address: "10.99.0.9/16"},
+	}
+	if _, err := p.Configure(t.Context(), req); err != nil {
+		t.Fatal(err)
+	}
+	if got := p.agent.graceFor(nil); got != 5*time.Second {
+		t.Errorf("grace %v", got)
+	}
+	if got := p.agent.address("", 1); got != "127.0.0.1:1" {
+		t.Errorf("address %s", got)
+	}
+}
+
+func TestConfigure_Validation(t *testing.T) {
+	p := bootPod(t, "boot-1", newDisk())
+	negative := int64(-1)
+	for what, req := range map[string]*agentpb.ConfigureRequest{
+		"address":     {Network: &agentpb.NetworkConfig{Address: "10.99.0.7"}},
+		"gateway":     {Network: &agentpb.NetworkConfig{Gateway: "gw"}},
+		"mac":         {Network: &agentpb.NetworkConfig{Mac: "02:00"}},
+		"name server": {Network: &agentpb.NetworkConfig{Nameservers: []string{"a\x00"}}},
+		"host":        {Network: &agentpb.NetworkConfig{Hosts: []*agentpb.HostAlias{{Ip: "x"}}}},
+		"sysctl":      {Sysctls: []*agentpb.Sysctl{{Value: "1"}}},
+		"group":       {FsGroup: &negative},
+		"grace":       {Grace: durationpb.New(-time.Second)},
+	} {
+		t.Run(what, func(t *testing.T) {
+			req.Pod = testIdentity
+			_, err := p.Configure(t.Context(), req)
+			wantCode(t, err, codes.InvalidArgument)
+		})
+	}
 }

@@ -40,6 +40,18 @@ func (a *Agent) RemoveEmptyDir(ctx context.Context, req *agentpb.RemoveEmptyDirR
 	return s, toStatus(err)
 }
 
+// AddVolume implements agentpb.AgentServer.
+func (a *Agent) AddVolume(ctx context.Context, req *agentpb.AddVolumeRequest) (*agentpb.PodState, error) {
+	s, err := a.addVolume(ctx, req)
+	return s, toStatus(err)
+}
+
+// RemoveVolume implements agentpb.AgentServer.
+func (a *Agent) RemoveVolume(ctx context.Context, req *agentpb.RemoveVolumeRequest) (*agentpb.PodState, error) {
+	s, err := a.removeVolume(ctx, req.GetName())
+	return s, toStatus(err)
+}
+
 // AddContainer implements agentpb.AgentServer.
 func (a *Agent) AddContainer(ctx context.Context, req *agentpb.AddContainerRequest) (*agentpb.AddContainerResponse, error) {
 	r, err := a.addContainer(ctx, req.GetContainer())

@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -38,7 +39,7 @@ func (a *Agent) doShutdown(ctx context.Context, req *agentpb.ShutdownRequest) (*
 		}
 		return resp, nil
 	}
-	work, cancel := detached(ctx, grace+killLimit+cleanLimit+lastTrimLimit+2*saveLimit)
+	work, cancel := detached(ctx, grace+minimumGrace+killLimit+cleanLimit+lastTrimLimit+2*saveLimit)
 	defer cancel()
 	resp.TrimmedBytes = a.teardown(work, grace)
 	op.finish(nil)
@@ -51,19 +52,11 @@ func (a *Agent) teardown(ctx context.Context, grace time.Duration) uint64 {
 	a.settle(ctx)
 	a.mu.Lock()
 	configured := a.pod != nil
-	var names []string
-	for name := range a.containers {
-		names = append(names, name)
-	}
 	a.mu.Unlock()
 	if !configured {
 		return 0
 	}
-	var wg sync.WaitGroup
-	for _, name := range names {
-		wg.Go(func() { a.stopContainer(ctx, name, grace) })
-	}
-	wg.Wait()
+	a.stopContainers(ctx, grace)
 	trimming, cancel := context.WithTimeout(ctx, lastTrimLimit)
 	defer cancel()
 	trimmed, err := a.rt.Trim(trimming)
@@ -88,14 +81,43 @@ func (a *Agent) settle(ctx context.Context) {
 			busy = append(busy, d.busy)
 		}
 	}
+	for _, v := range a.volumes {
+		if v.busy != nil {
+			busy = append(busy, v.busy)
+		}
+	}
 	a.mu.Unlock()
 	for _, op := range busy {
 		_ = op.wait(ctx) // what came of it does not matter here
 	}
 }
 
+// stopContainers ends the containers, all at once, and after them the sidecars, in the reverse order
+// of their addition, one by one. All of it together has the grace.
+func (a *Agent) stopContainers(ctx context.Context, grace time.Duration) {
+	deadline := time.Now().Add(grace)
+	var regular, sidecars []string
+	a.mu.Lock()
+	for _, c := range a.sortedContainers() {
+		if c.Sidecar {
+			sidecars = append(sidecars, c.Name)
+		} else {
+			regular = append(regular, c.Name)
+		}
+	}
+	a.mu.Unlock()
+	var wg sync.WaitGroup
+	for _, name := range regular {
+		wg.Go(func() { a.stopContainer(ctx, name, grace) })
+	}
+	wg.Wait()
+	for _, name := range slices.Backward(sidecars) {
+		a.stopContainer(ctx, name, max(0, time.Until(deadline)))
+	}
+}
+
 func (a *Agent) stopContainer(ctx context.Context, name string, grace time.Duration) {
-	c, err := a.claim(ctx, name)
+	c, err := a.claim(ctx, name, grace)
 	if err == nil && c != nil {
 		err = a.terminate(ctx, c, grace)
 		a.release(c, err)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/firkin-dev/firkin-reconcile/guest/agentpb"
 )
@@ -16,7 +17,8 @@ const stateVersion = 1
 // maxUnreadable bounds what is kept of a state that could not be read.
 const maxUnreadable = 64 << 10
 
-// savedState is what the agent keeps on the store.
+// savedState is what the agent keeps on the store. Volumes that are no emptyDirs are not in
+// it: what they hold may be secret, and the host gives them again to each boot.
 type savedState struct {
 	Version    int                 `json:"version"`
 	BootID     string              `json:"bootID"`
@@ -32,6 +34,8 @@ type savedPod struct {
 	UID       string `json:"uid"`
 	Namespace string `json:"namespace"`
 	Name      string `json:"name"`
+	// CreatedAt is when the pod was first configured; zero in states from before it was kept.
+	CreatedAt time.Time `json:"createdAt,omitzero"`
 }
 
 type savedDir struct {
@@ -86,7 +90,7 @@ func (a *Agent) toSave() *savedState {
 	s := &savedState{
 		Version:    stateVersion,
 		BootID:     a.rt.BootID(),
-		Pod:        savedPod{UID: a.pod.GetUid(), Namespace: a.pod.GetNamespace(), Name: a.pod.GetName()},
+		Pod:        savedPod{UID: a.pod.GetUid(), Namespace: a.pod.GetNamespace(), Name: a.pod.GetName(), CreatedAt: a.createdAt},
 		Histories:  make(map[string]*history, len(a.histories)),
 		Unreadable: a.unreadable,
 	}

@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -22,6 +23,19 @@ import (
 // started must be accounted for.
 func TestConcurrentCalls_NothingIsLostOrDoubled(t *testing.T) {
 	p := newPod(t)
+	var commands atomic.Int32
+	p.rt.onExec = func([]string) *fakeExec {
+		switch commands.Add(1) % 4 {
+		case 0:
+			return nil
+		case 1:
+			return &fakeExec{code: 1}
+		}
+		return &fakeExec{}
+	}
+	if _, err := p.Configure(t.Context(), &agentpb.ConfigureRequest{Pod: testIdentity, Grace: durationpb.New(time.Millisecond)}); err != nil {
+		t.Fatal(err)
+	}
 	names := []string{"a", "b", "c"}
 	var wg sync.WaitGroup
 	for worker := range uint64(8) {
@@ -73,7 +87,12 @@ func TestConcurrentCalls_NothingIsLostOrDoubled(t *testing.T) {
 func randomCall(ctx context.Context, p *pod, rnd *rand.Rand, name string) {
 	switch rnd.IntN(6) {
 	case 0, 1:
-		_, _ = p.AddContainer(ctx, &agentpb.AddContainerRequest{Container: spec(name, fmt.Sprint(rnd.IntN(2)))})
+		c := spec(name, fmt.Sprint(rnd.IntN(2)))
+		if rnd.IntN(2) == 0 {
+			c.PostStart, c.PreStop = execHandler("hook"), execHandler("hook")
+			c.Liveness = execProbe(time.Second, 1, 1, "probe")
+		}
+		_, _ = p.AddContainer(ctx, &agentpb.AddContainerRequest{Container: c})
 	case 2:
 		_, _ = p.WaitContainer(ctx, &agentpb.WaitContainerRequest{Name: name})
 	case 3:

@@ -2,6 +2,7 @@ package agent
 
 import (
 	"fmt"
+	"math"
 	"path"
 	"strings"
 	"time"
@@ -19,7 +20,7 @@ const (
 	maxText           = 1024
 	maxDigest         = 128
 	maxManifest       = 256 << 10
-	maxManifests      = 3 << 20 // of all objects together
+	maxManifests      = 2 << 20 // of all objects together
 	maxContainers     = 128
 	maxEmptyDirs      = 128
 	maxStrings        = 4096    // of argv or env
@@ -30,6 +31,7 @@ const (
 	maxPath           = 4096
 	maxStdin          = 64 << 10
 	maxTerminalLength = 10000
+	maxSeccomp        = 1 << 20
 )
 
 func invalid(format string, args ...any) error {
@@ -109,31 +111,6 @@ func checkCommand(argv, env []string) error {
 	return checkStrings("env", env)
 }
 
-func checkConfigure(req *agentpb.ConfigureRequest) error {
-	p := req.GetPod()
-	if err := checkName("pod uid", p.GetUid(), maxName); err != nil {
-		return err
-	}
-	if err := checkName("pod namespace", p.GetNamespace(), maxName); err != nil {
-		return err
-	}
-	if err := checkName("pod name", p.GetName(), maxPodName); err != nil {
-		return err
-	}
-	if err := checkText("pod source", p.GetSource(), maxPath); err != nil {
-		return err
-	}
-	if err := checkText("vm digest", p.GetVmDigest(), maxText); err != nil {
-		return err
-	}
-	if req.GetHostname() != "" {
-		if err := checkName("host name", req.GetHostname(), maxPodName); err != nil {
-			return err
-		}
-	}
-	return checkManifest("pod manifest", p.GetManifest())
-}
-
 func checkContainer(c *agentpb.ContainerSpec) error {
 	if err := checkName("container name", c.GetName(), maxName); err != nil {
 		return err
@@ -163,7 +140,32 @@ func checkContainer(c *agentpb.ContainerSpec) error {
 	if err := checkResources(c.GetResources()); err != nil {
 		return err
 	}
-	return checkMounts(c.GetMounts())
+	if err := checkMounts(c.GetMounts()); err != nil {
+		return err
+	}
+	if err := checkSecurity(c.GetSecurity()); err != nil {
+		return err
+	}
+	return checkCare(c)
+}
+
+// checkSecurity bounds what the runtime then judges.
+func checkSecurity(s *agentpb.SecurityContext) error {
+	for _, id := range append([]int64{s.GetUser(), s.GetGroup()}, s.GetExtraGroups()...) {
+		if id < 0 || id >= math.MaxUint32 {
+			return invalid("user or group id %d is not within 0 and %d", id, math.MaxUint32-1)
+		}
+	}
+	if n := len(s.GetExtraGroups()); n > maxStrings {
+		return invalid("%d further groups, more than %d", n, maxStrings)
+	}
+	if n := len(s.GetSeccompProfile()); n > maxSeccomp {
+		return invalid("seccomp profile has %d bytes, more than %d", n, maxSeccomp)
+	}
+	if err := checkStrings("added capabilities", s.GetAddCapabilities()); err != nil {
+		return err
+	}
+	return checkStrings("dropped capabilities", s.GetDropCapabilities())
 }
 
 func checkRootfs(c *agentpb.ContainerSpec) error {
@@ -192,7 +194,7 @@ func checkMounts(mounts []*agentpb.Mount) error {
 	}
 	at := make(map[string]bool, len(mounts))
 	for _, m := range mounts {
-		if err := checkName("mounted emptyDir", m.GetVolume(), maxName); err != nil {
+		if err := checkName("mounted volume", m.GetVolume(), maxName); err != nil {
 			return err
 		}
 		if err := checkText("mount path", m.GetPath(), maxPath); err != nil {
