@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 
 	"github.com/firkin-dev/firkin-reconcile/schema"
 )
@@ -20,6 +21,7 @@ type assembly struct {
 	out    schema.DesiredState
 	claims map[schema.Ref][]claim
 	held   map[schema.Ref]schema.HeldPod
+	named  map[schema.DocumentName][]naming
 }
 
 // assemble builds the desired state from what the last scan read. The rules, in order:
@@ -33,11 +35,16 @@ type assembly struct {
 //     written, to which it may be moving; otherwise it is held.
 //
 // Held pods keep their last good version.
+//
+// The same rules say what ConfigMaps, Secrets and claims hold, wherever they stand: one
+// that cannot be told keeps its last good content. What pods take from them is filled in
+// last, so a change of a document changes the pods that use it and no others.
 func (s *Source) assemble() schema.DesiredState {
 	a := &assembly{
 		source: s,
 		claims: make(map[schema.Ref][]claim),
 		held:   make(map[schema.Ref]schema.HeldPod),
+		named:  make(map[schema.DocumentName][]naming),
 	}
 	for _, r := range s.roots {
 		a.root(r)
@@ -49,7 +56,7 @@ func (s *Source) assemble() schema.DesiredState {
 		if len(a.claims[ref]) > 0 {
 			continue
 		}
-		if reason := a.mayStand(pod); reason != "" {
+		if reason := a.mayStand(pod.Source, pod.Origin.File); reason != "" {
 			a.hold(ref, pod.Source, reason)
 		} else {
 			delete(s.good, ref)
@@ -61,6 +68,8 @@ func (s *Source) assemble() schema.DesiredState {
 	for _, ref := range slices.SortedFunc(maps.Keys(a.held), schema.Ref.Compare) {
 		a.out.Held = append(a.out.Held, a.held[ref])
 	}
+	a.documents()
+	a.resolve()
 	slices.SortStableFunc(a.out.Problems, schema.Problem.Compare)
 	return a.out
 }
@@ -77,7 +86,7 @@ func (a *assembly) root(r *root) {
 	}
 	for _, f := range r.sorted() {
 		if f.failed != nil {
-			a.problem(f.path, 0, f.failed.Error())
+			a.problem(f.path, 0, "", f.failed.Error())
 		}
 		a.out.Problems = append(a.out.Problems, f.parsed.Problems...)
 		if f.blank {
@@ -92,19 +101,25 @@ func (a *assembly) root(r *root) {
 		if f.unclear() && !f.known {
 			state.HeldFiles = append(state.HeldFiles, f.path)
 		}
-		valid := make(map[schema.Ref]bool)
-		for i := range f.parsed.Pods {
-			pod := &f.parsed.Pods[i]
-			valid[pod.Ref] = true
-			a.claims[pod.Ref] = append(a.claims[pod.Ref], claim{f, pod})
-		}
-		for _, ref := range f.parsed.Refs {
-			if !valid[ref] {
-				a.claims[ref] = append(a.claims[ref], claim{f, nil})
-			}
-		}
+		a.claim(f)
+		a.name(r, f)
 	}
 	a.out.Sources = append(a.out.Sources, state)
+}
+
+// claim keeps what pods the documents of a file name.
+func (a *assembly) claim(f *file) {
+	valid := make(map[schema.Ref]int)
+	for i := range f.parsed.Pods {
+		pod := &f.parsed.Pods[i]
+		valid[pod.Ref]++
+		a.claims[pod.Ref] = append(a.claims[pod.Ref], claim{f, pod})
+	}
+	for _, ref := range f.parsed.Refs {
+		if valid[ref]--; valid[ref] < 0 {
+			a.claims[ref] = append(a.claims[ref], claim{f, nil})
+		}
+	}
 }
 
 // unclear tells whether the file may hold pods that nobody can name at the moment.
@@ -122,7 +137,7 @@ func (a *assembly) settle(ref schema.Ref, claims []claim) {
 			if c.pod != nil {
 				line = c.pod.Origin.Line
 			}
-			a.problem(c.file.path, line, fmt.Sprintf("pod %s is named by %d documents (%s); the one that runs is left as it is: keep one of them", ref, len(claims), claimants(claims)))
+			a.problem(c.file.path, line, schema.RuleDuplicatePod, fmt.Sprintf("pod %s is named by %d documents (%s); the one that runs is left as it is: keep one of them", ref, len(claims), claimants(claims)))
 		}
 		a.hold(ref, source, "several documents name it: "+claimants(claims))
 	case claims[0].pod == nil:
@@ -135,26 +150,33 @@ func (a *assembly) settle(ref schema.Ref, claims []claim) {
 }
 
 func claimants(claims []claim) string {
-	list := ""
+	paths := make([]string, len(claims))
 	for i, c := range claims {
-		if i > 0 {
-			list += ", "
-		}
-		list += c.file.path
+		paths[i] = c.file.path
 	}
-	return list
+	return joined(paths)
 }
 
-// mayStand says why a pod that nothing names now may still be wanted, "" if it is surely not.
-func (a *assembly) mayStand(pod schema.Pod) string {
+// joined lists the first few paths: a workload's pods may be named very often.
+func joined(paths []string) string {
+	const most = 5
+	if len(paths) > most {
+		return fmt.Sprintf("%s and %d more", strings.Join(paths[:most], ", "), len(paths)-most)
+	}
+	return strings.Join(paths, ", ")
+}
+
+// mayStand says why what stood in a file of a source, and is named by nothing now, may
+// still be wanted; "" if it is surely not.
+func (a *assembly) mayStand(source, path string) string {
 	for _, r := range a.source.roots {
-		if r.path != pod.Source {
+		if r.path != source {
 			continue
 		}
 		if !r.known {
 			return r.reason
 		}
-		f := r.files[pod.Origin.File]
+		f := r.files[path]
 		switch {
 		case !r.settled:
 			return "manifests of " + r.path + " are being written"
@@ -186,8 +208,8 @@ func (a *assembly) hold(ref schema.Ref, source, reason string) {
 	a.held[ref] = schema.HeldPod{Ref: ref, Source: source, Reason: reason}
 }
 
-func (a *assembly) problem(file string, line int, message string) {
+func (a *assembly) problem(file string, line int, rule schema.Rule, message string) {
 	a.out.Problems = append(a.out.Problems, schema.Problem{
-		File: file, Line: line, Severity: schema.SeverityError, Class: schema.ClassInvalid, Message: message,
+		File: file, Line: line, Severity: schema.SeverityError, Class: schema.ClassInvalid, Rule: rule, Message: message,
 	})
 }

@@ -50,6 +50,8 @@ type Source struct {
 	mu sync.Mutex // held while reading
 	// good is the last good version of every pod that was not taken away since.
 	good map[schema.Ref]schema.Pod
+	// documents is the last good content of what pods take from, in the same way.
+	documents map[schema.DocumentName]content
 	// again asks Run for another look, with the directories to watch brought up to date.
 	again chan struct{}
 	// dirs are the directories to watch, as of the last read.
@@ -72,7 +74,7 @@ func New(paths []string, opt Options) (*Source, error) {
 	if opt.Prune == nil {
 		opt.Prune = func(_ string, isDir bool) bool { return isDir }
 	}
-	s := &Source{opt: opt, good: make(map[schema.Ref]schema.Pod), again: make(chan struct{}, 1)}
+	s := &Source{opt: opt, good: make(map[schema.Ref]schema.Pod), documents: make(map[schema.DocumentName]content), again: make(chan struct{}, 1)}
 	for _, p := range paths {
 		abs, err := filepath.Abs(p)
 		if err != nil {

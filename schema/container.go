@@ -18,7 +18,9 @@ type Container struct {
 	Command         []string   `json:"command,omitempty"`
 	Args            []string   `json:"args,omitempty"`
 	// Env holds the variables of envFrom first, as they are overridden by those of env.
-	Env        []EnvVar       `json:"env,omitempty"`
+	Env []EnvVar `json:"env,omitempty"`
+	// EnvFrom are whole ConfigMaps and Secrets, which Resolve turns into the first of Env.
+	EnvFrom    []EnvFrom      `json:"envFrom,omitempty"`
 	WorkingDir string         `json:"workingDir,omitempty"`
 	Mounts     []VolumeMount  `json:"mounts,omitempty"`
 	Resources  ResourceLimits `json:"resources,omitzero"`
@@ -43,6 +45,11 @@ type Container struct {
 	StdinOnce bool     `json:"stdinOnce,omitempty"`
 	TTY       bool     `json:"tty,omitempty"`
 
+	// Unavailable says in words what the container asks for and cannot be given: devices
+	// ("nvidia.com/gpu"), ports that its probes name and it has not. While there is any, it is
+	// not started (see Missing).
+	Unavailable []string `json:"unavailable,omitempty"`
+
 	// Missing says in words what the container needs and no document gives
 	// ("ConfigMap default/web: key LEVEL"). While there is any, it is not started; one
 	// that runs is left alone. It is never part of a digest.
@@ -57,6 +64,14 @@ type EnvVar struct {
 	From *ValueSource `json:"from,omitempty"`
 	// Hidden is the value when it came from a Secret; Value is empty then.
 	Hidden Hidden `json:"hidden,omitzero"`
+}
+
+// EnvFrom gives a variable for each key of a ConfigMap or Secret. One of the two is set.
+type EnvFrom struct {
+	Prefix    string `json:"prefix,omitempty"`
+	ConfigMap string `json:"configMap,omitempty"`
+	Secret    string `json:"secret,omitempty"`
+	Optional  bool   `json:"optional,omitempty"`
 }
 
 // ValueSource is where a value comes from. One of the first four is set.
@@ -81,6 +96,8 @@ type VolumeMount struct {
 	Volume   string `json:"volume"`
 	Path     string `json:"path"`
 	ReadOnly bool   `json:"readOnly,omitempty"`
+	// RecursiveReadOnly makes what is mounted below read-only too.
+	RecursiveReadOnly bool `json:"recursiveReadOnly,omitempty"`
 	// SubPath is relative; $(NAME) of subPathExpr are expanded when the container is added (see SubPathExpr).
 	SubPath     string `json:"subPath,omitempty"`
 	SubPathExpr string `json:"subPathExpr,omitempty"`
@@ -151,12 +168,14 @@ type GRPCCheck struct {
 // Security is what a container's processes may do: the pod's and the container's
 // security contexts, merged.
 type Security struct {
-	User         *int64  `json:"user,omitempty"` // nil: the image's
-	Group        *int64  `json:"group,omitempty"`
-	NonRoot      bool    `json:"nonRoot,omitempty"`
-	ExtraGroups  []int64 `json:"extraGroups,omitempty"`
-	Privileged   bool    `json:"privileged,omitempty"`
-	ReadOnlyRoot bool    `json:"readOnlyRoot,omitempty"`
+	User        *int64  `json:"user,omitempty"` // nil: the image's
+	Group       *int64  `json:"group,omitempty"`
+	NonRoot     bool    `json:"nonRoot,omitempty"`
+	ExtraGroups []int64 `json:"extraGroups,omitempty"`
+	// StrictGroups leaves out the groups that the image's /etc/group has for the user.
+	StrictGroups bool `json:"strictGroups,omitempty"`
+	Privileged   bool `json:"privileged,omitempty"`
+	ReadOnlyRoot bool `json:"readOnlyRoot,omitempty"`
 	// NoEscalation is allowPrivilegeEscalation: false.
 	NoEscalation bool `json:"noEscalation,omitempty"`
 	// Add and Drop are capabilities as written ("NET_ADMIN", "ALL").

@@ -1,69 +1,10 @@
 package schema
 
 import (
-	"encoding/json"
+	"fmt"
+	"slices"
 	"strings"
 )
-
-// The supported part of Kubernetes' v1 Pod, as it stands in manifests.
-type (
-	podManifest struct {
-		Metadata struct {
-			Name        string            `json:"name"`
-			Namespace   string            `json:"namespace"`
-			Labels      map[string]string `json:"labels"`
-			Annotations map[string]string `json:"annotations"`
-		} `json:"metadata"`
-		Spec podSpec `json:"spec"`
-	}
-	podSpec struct {
-		Volumes                       []volume            `json:"volumes"`
-		InitContainers                []containerManifest `json:"initContainers"`
-		Containers                    []containerManifest `json:"containers"`
-		RestartPolicy                 string              `json:"restartPolicy"`
-		TerminationGracePeriodSeconds *int64              `json:"terminationGracePeriodSeconds"`
-		Hostname                      string              `json:"hostname"`
-	}
-	volume struct {
-		Name     string `json:"name"`
-		EmptyDir *struct {
-			Medium    Medium   `json:"medium"`
-			SizeLimit quantity `json:"sizeLimit"`
-		} `json:"emptyDir"`
-	}
-	containerManifest struct {
-		Name            string        `json:"name"`
-		Image           string        `json:"image"`
-		ImagePullPolicy PullPolicy    `json:"imagePullPolicy"`
-		Command         []string      `json:"command"`
-		Args            []string      `json:"args"`
-		Env             []EnvVar      `json:"env"`
-		WorkingDir      string        `json:"workingDir"`
-		VolumeMounts    []volumeMount `json:"volumeMounts"`
-		Resources       struct {
-			Limits   map[string]quantity `json:"limits"`
-			Requests map[string]quantity `json:"requests"`
-		} `json:"resources"`
-	}
-	volumeMount struct {
-		Name      string `json:"name"`
-		MountPath string `json:"mountPath"`
-		ReadOnly  bool   `json:"readOnly"`
-		SubPath   string `json:"subPath"`
-	}
-)
-
-// quantity is a resource amount as written: a text or a number.
-type quantity string
-
-// UnmarshalJSON takes the text as it is written.
-func (q *quantity) UnmarshalJSON(b []byte) error {
-	if len(b) > 0 && b[0] == '"' {
-		return json.Unmarshal(b, (*string)(q))
-	}
-	*q = quantity(b)
-	return nil
-}
 
 // Kubernetes' defaults.
 const (
@@ -71,21 +12,21 @@ const (
 	maxHostname         = 63
 )
 
-// convert turns the supported part of a manifest into a pod, and reports what breaks a
-// rule that the JSON Schema cannot say.
+// convert turns a manifest into a pod, and reports what breaks a rule that the JSON Schema
+// cannot say.
 func (d document) convert(known map[string]any) *Pod {
 	var m podManifest
 	if err := decode(known, &m); err != nil && !d.failed() {
 		d.invalid(nil, "%v", err) // the schema let something through that has no place
 	}
-	spec := fieldPath{"spec"}
+	s, spec := &m.Spec, fieldPath{"spec"}
 	pod := &Pod{
-		Ref:           Ref{Namespace: m.Metadata.Namespace, Name: m.Metadata.Name},
-		Labels:        m.Metadata.Labels,
-		Annotations:   m.Metadata.Annotations,
-		Hostname:      m.Spec.Hostname,
-		RestartPolicy: RestartPolicy(m.Spec.RestartPolicy),
-		GraceSeconds:  defaultGraceSeconds,
+		Ref:                   Ref{Namespace: m.Metadata.Namespace, Name: m.Metadata.Name},
+		Labels:                m.Metadata.Labels,
+		Annotations:           m.Metadata.Annotations,
+		RestartPolicy:         RestartPolicy(s.RestartPolicy),
+		GraceSeconds:          defaultGraceSeconds,
+		ActiveDeadlineSeconds: s.ActiveDeadlineSeconds,
 	}
 	if pod.Namespace == "" {
 		pod.Namespace = DefaultNamespace
@@ -93,56 +34,98 @@ func (d document) convert(known map[string]any) *Pod {
 	if pod.RestartPolicy == "" {
 		pod.RestartPolicy = RestartAlways
 	}
-	if m.Spec.TerminationGracePeriodSeconds != nil {
-		pod.GraceSeconds = *m.Spec.TerminationGracePeriodSeconds
+	if s.TerminationGracePeriodSeconds != nil {
+		pod.GraceSeconds = *s.TerminationGracePeriodSeconds
 	}
-	if pod.Hostname == "" {
-		pod.Hostname = strings.TrimRight(pod.Name[:min(len(pod.Name), maxHostname)], "-.")
-	}
+	pod.Hostname = hostname(pod.Name, s)
+	pod.Security = podSecurityOf(s)
 	d.metadataRules(m)
-	for i, v := range m.Spec.Volumes {
-		pod.EmptyDirs = append(pod.EmptyDirs, d.emptyDir(v, spec.key("volumes").index(i)))
+	for i := range s.Volumes {
+		d.volume(pod, &s.Volumes[i], spec.key("volumes").index(i))
 	}
-	for i := range m.Spec.InitContainers {
-		pod.InitContainers = append(pod.InitContainers, d.container(&m.Spec.InitContainers[i], spec.key("initContainers").index(i)))
+	for i := range s.InitContainers {
+		c := d.container(pod, s, &s.InitContainers[i], spec.key("initContainers").index(i))
+		d.initContainerRules(pod, &s.InitContainers[i], spec.key("initContainers").index(i))
+		c.Sidecar = s.InitContainers[i].RestartPolicy == string(RestartAlways)
+		pod.InitContainers = append(pod.InitContainers, c)
 	}
-	for i := range m.Spec.Containers {
-		pod.Containers = append(pod.Containers, d.container(&m.Spec.Containers[i], spec.key("containers").index(i)))
+	for i := range s.Containers {
+		d.restartRule(s.Containers[i].RestartPolicy, string(pod.RestartPolicy), spec.key("containers").index(i))
+		pod.Containers = append(pod.Containers, d.container(pod, s, &s.Containers[i], spec.key("containers").index(i)))
 	}
-	d.podRules(pod)
-	pod.VM = d.vm(pod)
+	pod.Network = d.network(s, spec)
+	d.podRules(pod, s)
+	d.specRules(m)
+	d.schedulingRules(s, spec)
+	pod.VM = d.vm(pod, s)
 	return pod
 }
 
-// emptyDir converts one volume. A volume without a source is an emptyDir, as in Kubernetes.
-func (d document) emptyDir(v volume, p fieldPath) EmptyDir {
-	e := EmptyDir{Name: v.Name}
-	if v.EmptyDir != nil {
-		e.Medium = v.EmptyDir.Medium
-		e.SizeLimitBytes = d.bytes(v.EmptyDir.SizeLimit, p.key("emptyDir").key("sizeLimit"))
+// hostname is what the pod's machine is called.
+func hostname(pod string, s *podSpec) string {
+	switch {
+	case s.HostnameOverride != "":
+		return s.HostnameOverride
+	case s.Hostname != "":
+		return s.Hostname
 	}
-	return e
+	return strings.TrimRight(pod[:min(len(pod), maxHostname)], "-.")
 }
 
-func (d document) container(m *containerManifest, p fieldPath) Container {
+// container converts one (init) container.
+func (d document) container(pod *Pod, s *podSpec, m *containerManifest, p fieldPath) Container {
 	c := Container{
-		Name:            m.Name,
-		Image:           m.Image,
-		ImagePullPolicy: m.ImagePullPolicy,
-		Command:         m.Command,
-		Args:            m.Args,
-		Env:             m.Env,
-		WorkingDir:      m.WorkingDir,
+		Name:                       m.Name,
+		Image:                      m.Image,
+		ImagePullPolicy:            m.ImagePullPolicy,
+		Command:                    m.Command,
+		Args:                       m.Args,
+		WorkingDir:                 m.WorkingDir,
+		TerminationMessageFallback: m.TerminationMessagePolicy == "FallbackToLogsOnError",
+		Stdin:                      m.Stdin,
+		StdinOnce:                  m.StdinOnce,
+		TTY:                        m.TTY,
 	}
 	if c.ImagePullPolicy == "" {
 		c.ImagePullPolicy = defaultPull(c.Image)
 	}
-	for _, v := range m.VolumeMounts {
-		c.Mounts = append(c.Mounts, VolumeMount{Volume: v.Name, Path: v.MountPath, ReadOnly: v.ReadOnly, SubPath: v.SubPath})
+	if m.TerminationMessagePath != defaultMessagePath {
+		c.TerminationMessagePath = m.TerminationMessagePath
 	}
-	c.Resources = d.resources(m, p.key("resources"))
-	d.containerRules(&c, p)
+	d.environment(&c, s, m, p)
+	for _, v := range m.VolumeMounts {
+		c.Mounts = append(c.Mounts, mount(v))
+	}
+	c.Resources = d.resources(&m.Resources, p.key("resources"), containerResources())
+	d.handlers(&c, pod.GraceSeconds, m, p)
+	c.Unavailable = slices.Concat(unavailable(&m.Resources), devices(m), c.portless())
+	c.Security = d.security(s, m, p.key("securityContext"))
+	d.containerRules(&c, s, m, p)
 	return c
+}
+
+// defaultMessagePath is where a container writes why it ends, unless it says otherwise.
+const defaultMessagePath = "/dev/termination-log"
+
+// mount converts one mount.
+func mount(m mountManifest) VolumeMount {
+	v := VolumeMount{
+		Volume: m.Name, Path: m.MountPath, ReadOnly: m.ReadOnly, SubPath: m.SubPath, SubPathExpr: m.SubPathExpr,
+		RecursiveReadOnly: m.RecursiveReadOnly == "Enabled" || m.RecursiveReadOnly == "IfPossible",
+	}
+	if m.MountPropagation != "None" {
+		v.Propagation = m.MountPropagation
+	}
+	return v
+}
+
+// devices says which raw block devices a container asks for: none can be given.
+func devices(m *containerManifest) []string {
+	var list []string
+	for _, v := range m.VolumeDevices {
+		list = append(list, fmt.Sprintf("volume %s as the block device %s", v.Name, v.DevicePath))
+	}
+	return list
 }
 
 // defaultPull is Kubernetes': Always for the tag latest or none, else IfNotPresent.

@@ -11,12 +11,22 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// fieldPath leads to a value in a document: keys (string) and indexes (int).
+// fieldPath leads to a value in a document: keys (string, plainKey, hiddenKey) and indexes (int).
 type fieldPath []any
 
 // key and index return the path to a child; they never share memory with p.
 func (p fieldPath) key(k string) fieldPath { return append(p[:len(p):len(p)], k) }
 func (p fieldPath) index(i int) fieldPath  { return append(p[:len(p):len(p)], i) }
+
+// child is key for the paths that Kubernetes writes without brackets, whatever the key.
+func (p fieldPath) child(k string) fieldPath { return append(p[:len(p):len(p)], plainKey(k)) }
+
+// plainKey is a step of a fieldPath that is written without brackets, hiddenKey one that
+// is not written at all: Kubernetes then names what holds the key.
+type (
+	plainKey  string
+	hiddenKey string
+)
 
 // String writes the path as Kubernetes does: spec.containers[0].image, and free keys in
 // brackets: metadata.labels[app], resources.limits[cpu].
@@ -26,6 +36,9 @@ func (p fieldPath) String() string {
 		switch s := step.(type) {
 		case int:
 			fmt.Fprintf(&b, "[%d]", s)
+		case plainKey:
+			b.WriteString("." + string(s))
+		case hiddenKey:
 		case string:
 			if strings.ContainsAny(s, ".[] \t\r\n") || s == "" || i > 0 && freeKeys(p[i-1]) {
 				fmt.Fprintf(&b, "[%s]", s)
@@ -43,7 +56,7 @@ func (p fieldPath) String() string {
 // freeKeys tells the fields of Kubernetes that are mappings with any keys.
 func freeKeys(field any) bool {
 	switch field {
-	case "labels", "annotations", "limits", "requests":
+	case "labels", "annotations", "limits", "requests", "matchLabels", "data", "binaryData", "stringData":
 		return true
 	}
 	return false
@@ -53,6 +66,7 @@ func freeKeys(field any) bool {
 type document struct {
 	file   string
 	line   int // lines of the file before the document's text
+	index  int // which document of the file it is, from 0
 	root   *yaml.Node
 	prefix fieldPath // where the object is in the document
 	// doubled are the paths of keys that stand twice.
@@ -60,6 +74,8 @@ type document struct {
 	out     *[]Problem
 	nul     bool // some text may hold a NUL character
 	start   int  // how many problems there were before this object
+	// noted are the fields of this object that a note was given for.
+	noted map[*fieldTree]bool
 }
 
 // failed tells whether an error of this object was reported.
@@ -132,6 +148,12 @@ func (d document) position(p fieldPath) (line, column int) {
 // descend returns the child of a node, and the node that marks where it begins.
 func descend(node *yaml.Node, step any) (mark, child *yaml.Node) {
 	switch s := step.(type) {
+	case plainKey:
+		step = string(s)
+	case hiddenKey:
+		step = string(s)
+	}
+	switch s := step.(type) {
 	case int:
 		if node.Kind == yaml.SequenceNode && s < len(node.Content) {
 			return node.Content[s], node.Content[s]
@@ -158,8 +180,9 @@ func resolve(node *yaml.Node) *yaml.Node {
 
 // chunk is the text of one document.
 type chunk struct {
-	text []byte
-	line int // lines before it
+	text  []byte
+	line  int // lines before it
+	index int // which one of the file it is, from 0
 }
 
 // split cuts a file at its document separators, which YAML allows nowhere else.
@@ -175,10 +198,10 @@ func split(data []byte) []chunk {
 		text := data[i:end]
 		switch {
 		case separator(text, "---") && !directives:
-			chunks = append(chunks, chunk{data[start:i], startLine})
+			chunks = append(chunks, chunk{text: data[start:i], line: startLine})
 			start, startLine = i, line
 		case separator(text, "..."):
-			chunks = append(chunks, chunk{data[start:i], startLine})
+			chunks = append(chunks, chunk{text: data[start:i], line: startLine})
 			start, startLine, directives = end, line+1, true
 		}
 		if t := bytes.TrimSpace(text); !separator(text, "...") && len(t) > 0 && t[0] != '#' && t[0] != '%' {
@@ -187,7 +210,7 @@ func split(data []byte) []chunk {
 		line++
 		i = end
 	}
-	return append(chunks, chunk{data[start:], startLine})
+	return append(chunks, chunk{text: data[start:], line: startLine})
 }
 
 // separator tells whether a line begins with a marker of YAML, --- or ... .
@@ -198,6 +221,19 @@ func separator(line []byte, marker string) bool {
 
 // errorLine finds the line that a YAML parser's message names.
 var errorLine = regexp.MustCompile(`line (\d+)(?:, column (\d+))?: ?`)
+
+// shownValue is a value of the text in a YAML parser's message: it may be a secret.
+var shownValue = regexp.MustCompile("(?s)`.*`|unknown anchor '.*' referenced")
+
+// withoutValues says what a YAML parser says without repeating a value.
+func withoutValues(message string) string {
+	return shownValue.ReplaceAllStringFunc(message, func(shown string) string {
+		if shown[0] == '`' {
+			return "a value"
+		}
+		return "a value begins with * and refers to no anchor; if it is text put it in quotes"
+	})
+}
 
 // unreadable reports a syntax error at the line that the parser names.
 func unreadable(file string, c chunk, err error, out *[]Problem) {
@@ -212,6 +248,7 @@ func unreadable(file string, c chunk, err error, out *[]Problem) {
 		}
 		message = strings.Replace(message, m[0], "", 1)
 	}
+	message = withoutValues(message)
 	*out = append(*out, Problem{
 		File: file, Line: line, Column: column, Severity: SeverityError, Class: ClassInvalid,
 		Message: "not readable as YAML or JSON: " + message,

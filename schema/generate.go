@@ -2,7 +2,7 @@ package schema
 
 import _ "embed"
 
-//go:generate go run ./internal/gen fields.tsv pod.schema.json
+//go:generate go run ./internal/gen fields.tsv pod.schema.json ../docs/FIELDS.md
 
 //go:embed pod.schema.json
 var schemaJSON []byte

@@ -44,6 +44,11 @@ type Parsed struct {
 	Pods []Pod
 	// Refs are all pods that its documents name, valid or not.
 	Refs []Ref
+	// Data and Claims are the valid documents that pods take values, files and disks from.
+	Data   []DataDocument
+	Claims []ClaimDocument
+	// Documents are all ConfigMaps, Secrets and PersistentVolumeClaims that it names, valid or not.
+	Documents []DocumentName
 	// Problems are all that is wrong with it, sorted.
 	Problems []Problem
 	// Unreadable is true when the file's syntax is broken, so that the pods it means
@@ -64,7 +69,8 @@ func Parse(file string, data []byte, opt ParseOptions) Parsed {
 		p.syntax(chunk{}, fmt.Errorf("it has %d documents, more than %d", len(chunks), maxDocuments))
 		return p.out
 	}
-	for _, c := range chunks {
+	for i, c := range chunks {
+		c.index = i
 		p.chunk(c)
 	}
 	slices.SortStableFunc(p.out.Problems, Problem.Compare)
@@ -104,6 +110,8 @@ type parser struct {
 	file string
 	opt  ParseOptions
 	out  Parsed
+	// podBytes is what the manifests of pods that documents stand for take.
+	podBytes int
 }
 
 // names keeps what pod a document names. When that cannot be told, the file may mean any
@@ -154,7 +162,7 @@ func (p *parser) chunk(c chunk) {
 	if value == nil {
 		return
 	}
-	d := document{file: p.file, line: c.line, root: &root, nul: bytes.Contains(text, []byte(`\u0000`)), out: &p.out.Problems}
+	d := document{file: p.file, line: c.line, index: c.index, root: &root, nul: bytes.Contains(text, []byte(`\u0000`)), out: &p.out.Problems}
 	d.duplicates(&root, nil, &d.doubled)
 	if slices.ContainsFunc(d.doubled, identifies) {
 		p.out.Unreadable = true
@@ -229,7 +237,6 @@ func (p *parser) object(d document, value any, depth int) {
 		return
 	}
 	kind, _ := object["kind"].(string)
-	version, _ := object["apiVersion"].(string)
 	switch {
 	case d.full():
 		p.out.Unreadable = true
@@ -245,11 +252,11 @@ func (p *parser) object(d document, value any, depth int) {
 		d.invalid(fieldPath{"kind"}, "there is no kind %q%s", shorten(kind), suggest(kind, []string{"Pod", "List"}))
 		p.names(object)
 		return
-	case kind != "Pod":
-		d.report(fieldPath{"kind"}, SeverityError, ClassUnsupported, "%s %s is not supported yet: Pods, and Lists of them, are", version, kind)
+	case kind == "Pod":
+		p.pod(d, object)
 		return
 	}
-	p.pod(d, object)
+	p.other(d, object)
 }
 
 func (p *parser) list(d document, object map[string]any, depth int) {
@@ -273,7 +280,17 @@ func (p *parser) list(d document, object map[string]any, depth int) {
 // pod reads one Pod.
 func (p *parser) pod(d document, object map[string]any) {
 	d.start = len(*d.out)
+	d.generatedName(object)
 	p.names(object)
+	if pod := p.readPod(d, object); pod != nil {
+		p.out.Pods = append(p.out.Pods, *pod)
+	}
+}
+
+// readPod returns the pod of one object, nil when it is not valid. d leads to the object,
+// whose problems it reports.
+func (p *parser) readPod(d document, object map[string]any) *Pod {
+	d.start, d.noted = len(*d.out), make(map[*fieldTree]bool)
 	known := d.fields(object)
 	d.shape(known)
 	pod := d.convert(known)
@@ -281,21 +298,22 @@ func (p *parser) pod(d document, object map[string]any) {
 		d.nuls(object, nil)
 	}
 	if d.failed() {
-		return
+		return nil
 	}
 	if slices.ContainsFunc(d.doubled, func(double fieldPath) bool { return slices.Equal(double[:min(len(double), len(d.prefix))], d.prefix) }) {
-		return
+		return nil
 	}
 	manifest, err := json.Marshal(object)
 	if err != nil {
 		d.invalid(nil, "%v", err)
-		return
+		return nil
 	}
 	line, _ := d.position(d.prefix)
 	pod.Source = p.opt.Source
 	pod.Origin = Origin{File: p.file, Line: line, Commit: p.opt.Commit}
 	pod.Manifest = manifest
-	p.out.Pods = append(p.out.Pods, canonical(pod))
+	same := canonical(pod)
+	return &same
 }
 
 // canonical returns the pod as it comes back from its JSON form, so that one that was
@@ -304,6 +322,11 @@ func canonical(pod *Pod) Pod {
 	var same Pod
 	if err := decode(pod, &same); err != nil {
 		panic("schema: a pod does not come back from its JSON: " + err.Error()) // only plain data is in one
+	}
+	for _, list := range [][]Container{same.InitContainers, same.Containers} {
+		for i := range list {
+			list[i].Missing = list[i].Unavailable
+		}
 	}
 	return same
 }

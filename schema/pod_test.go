@@ -1,7 +1,6 @@
 package schema_test
 
 import (
-	"encoding/json"
 	"strings"
 	"testing"
 
@@ -54,16 +53,6 @@ func TestDefaults(t *testing.T) {
 	}
 }
 
-func TestEveryField(t *testing.T) {
-	pod := valid(t, string(read(t, "testdata/every-field.yaml")))
-	pod.Manifest = nil
-	got, err := json.MarshalIndent(pod, "", "  ")
-	if err != nil {
-		t.Fatal(err)
-	}
-	golden(t, "testdata/every-field.json", string(got)+"\n")
-}
-
 func TestPullPolicyDefault(t *testing.T) {
 	for image, want := range map[string]schema.PullPolicy{
 		"busybox":                  schema.PullAlways,
@@ -111,6 +100,15 @@ func TestVMSize(t *testing.T) {
 		{"memory emptyDirs", "", "resources: {limits: {memory: 128Mi}}",
 			"volumes: [{name: m, emptyDir: {medium: Memory, sizeLimit: 64Mi}}, {name: d, emptyDir: {sizeLimit: 1Gi}}]",
 			schema.VM{CPUs: 1, MemoryBytes: 288 * mib}},
+		{"sidecars run beside all that come later", "", "resources: {limits: {cpu: 1, memory: 128Mi}}",
+			"initContainers: [{name: s, image: 's:1', restartPolicy: Always, resources: {limits: {cpu: 1, memory: 64Mi}}}, {name: i, image: 'i:1', resources: {limits: {cpu: 2, memory: 64Mi}}}]",
+			schema.VM{CPUs: 3, MemoryBytes: 288 * mib}},
+		{"an init container before a sidecar", "", "resources: {limits: {memory: 64Mi}}",
+			"initContainers: [{name: i, image: 'i:1', resources: {limits: {memory: 160Mi}}}, {name: s, image: 's:1', restartPolicy: Always, resources: {limits: {memory: 64Mi}}}]",
+			schema.VM{CPUs: 1, MemoryBytes: 256 * mib}},
+		{"the pod's own limits", "", "resources: {limits: {cpu: 1, memory: 128Mi}}", "resources: {limits: {cpu: 4, memory: 1Gi}}",
+			schema.VM{CPUs: 4, MemoryBytes: 1120 * mib}},
+		{"the pod's own request", "", "", "resources: {requests: {memory: 512Mi}}", schema.VM{CPUs: 1, MemoryBytes: 608 * mib}},
 		{"annotations", `vm.firkin.dev/cpus: "4"; vm.firkin.dev/memory: 1Gi; vm.firkin.dev/store-size: 20Gi`, "", "",
 			schema.VM{CPUs: 4, MemoryBytes: 1024 * mib, StoreBytes: 20 << 30}},
 	}
@@ -129,17 +127,27 @@ func TestVMSize(t *testing.T) {
 // TestDigests holds digests still: a new one replaces every container or VM that runs, so
 // the golden file may gain lines and lose none.
 func TestDigests(t *testing.T) {
-	pod := valid(t, string(read(t, "testdata/every-field.yaml")))
-	got := "vm " + pod.VMDigest() + "\n"
-	for _, list := range [][]schema.Container{pod.InitContainers, pod.Containers} {
-		for i := range list {
-			got += "container " + list[i].Name + " " + list[i].Digest() + "\n"
+	for _, file := range everyField() {
+		var got strings.Builder
+		line := func(words ...string) { got.WriteString(strings.Join(words, " ") + "\n") }
+		pods := schema.Parse("/m/web.yaml", read(t, file), schema.ParseOptions{}).Pods
+		for i := range pods {
+			pod := &pods[i]
+			line("vm", pod.VMDigest())
+			for _, list := range [][]schema.Container{pod.InitContainers, pod.Containers} {
+				for i := range list {
+					line("container", list[i].Name, list[i].Digest())
+				}
+			}
+			for i := range pod.EmptyDirs {
+				line("emptyDir", pod.EmptyDirs[i].Name, pod.EmptyDirs[i].Digest())
+			}
+			for i := range pod.Volumes {
+				line("volume", pod.Volumes[i].Name, pod.Volumes[i].Digest())
+			}
 		}
+		golden(t, strings.TrimSuffix(file, ".yaml")+".digests", got.String())
 	}
-	for i := range pod.EmptyDirs {
-		got += "emptyDir " + pod.EmptyDirs[i].Name + " " + pod.EmptyDirs[i].Digest() + "\n"
-	}
-	golden(t, "testdata/every-field.digests", got)
 }
 
 // TestDigestsTellChanges names what each kind of change touches.

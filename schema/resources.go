@@ -1,7 +1,6 @@
 package schema
 
 import (
-	"errors"
 	"fmt"
 	"maps"
 	"math"
@@ -35,15 +34,17 @@ const (
 	// minMemoryBytes is the least that boots reliably; maxMemoryBytes is beyond any host.
 	minMemoryBytes = 192 << 20
 	maxMemoryBytes = 16 << 40
-	// defaultStoreBytes is the pod store's size; it is sparse on the host.
+	// defaultStoreBytes is the least that the pod store is by default; it is sparse on the host.
 	defaultStoreBytes = 10 << 30
-	minStoreBytes     = 64 << 20
-	maxStoreBytes     = 64 << 40
-	maxCPUs           = 255
+	// storeSpareBytes is what a store has beyond its emptyDirs' limits.
+	storeSpareBytes = 2 << 30
+	minStoreBytes   = 64 << 20
+	maxStoreBytes   = 64 << 40
+	maxCPUs         = 255
 )
 
-// vm works out the VM of a pod from its annotations and its containers' limits.
-func (d document) vm(pod *Pod) VM {
+// vm works out the VM of a pod from its annotations, its own limits and its containers'.
+func (d document) vm(pod *Pod, s *podSpec) VM {
 	annotations := fieldPath{"metadata", "annotations"}
 	known := []string{annotationCPUs, annotationMemory, annotationStore}
 	for _, key := range slices.Sorted(maps.Keys(pod.Annotations)) {
@@ -51,7 +52,8 @@ func (d document) vm(pod *Pod) VM {
 			d.report(annotations.key(key), SeverityError, ClassUnknown, "there is no such setting of VMs%s", suggest(key, known))
 		}
 	}
-	vm := VM{CPUs: cpusFor(pod), MemoryBytes: memoryFor(pod), StoreBytes: defaultStoreBytes}
+	own := d.resources(&s.Resources, fieldPath{"spec", "resources"}, podResources())
+	vm := VM{CPUs: cpusFor(pod, own), MemoryBytes: memoryFor(pod, own), StoreBytes: storeFor(pod)}
 	if s, ok := pod.Annotations[annotationCPUs]; ok {
 		n, err := strconv.Atoi(s)
 		if err != nil || n < 1 || n > maxCPUs {
@@ -60,7 +62,7 @@ func (d document) vm(pod *Pod) VM {
 		vm.CPUs = n
 	}
 	if s, ok := pod.Annotations[annotationMemory]; ok {
-		least := max(minMemoryBytes, limits(pod))
+		least := max(minMemoryBytes, limits(pod, own))
 		vm.MemoryBytes = d.size(quantity(s), annotations.key(annotationMemory), least, maxMemoryBytes)
 		vm.MemoryBytes -= vm.MemoryBytes % (1 << 20)
 	} else if vm.MemoryBytes > maxMemoryBytes {
@@ -71,6 +73,19 @@ func (d document) vm(pod *Pod) VM {
 		vm.StoreBytes -= vm.StoreBytes % (1 << 20)
 	}
 	return vm
+}
+
+// storeFor makes room for every limit of an emptyDir on disk, twice: the guest gives one of
+// them half of what is left at most, so that the containers themselves can always write.
+func storeFor(pod *Pod) int64 {
+	var limits int64
+	for _, e := range pod.EmptyDirs {
+		if e.Medium == MediumDisk {
+			limits += min(e.SizeLimitBytes, maxStoreBytes-limits)
+		}
+	}
+	const step = 1 << 30
+	return max(defaultStoreBytes, min((2*limits+storeSpareBytes+step-1)/step*step, maxStoreBytes))
 }
 
 // size reads a quantity of bytes within bounds.
@@ -87,43 +102,53 @@ func mebibytes(n int64) string {
 	return resource.NewQuantity(n, resource.BinarySI).String() + fmt.Sprintf(" (%d MiB)", n>>20)
 }
 
-// cpusFor adds up the containers' CPU limits, or takes those of the largest init container.
-func cpusFor(pod *Pod) int {
-	var sum, largest int64
-	for i := range pod.Containers {
-		sum = saturate(sum, pod.Containers[i].Resources.CPULimitMilli)
+// cpusFor is the pod's own CPU limit, else what its containers may use at once.
+func cpusFor(pod *Pod, own ResourceLimits) int {
+	milli := own.CPULimitMilli
+	if milli == 0 {
+		milli = atOnce(pod, func(c *Container) int64 { return c.Resources.CPULimitMilli })
 	}
-	for i := range pod.InitContainers {
-		largest = max(largest, pod.InitContainers[i].Resources.CPULimitMilli)
-	}
-	const milli = 1000
-	return int(min(max((max(sum, largest)+milli-1)/milli, 1), maxCPUs))
+	const whole = 1000
+	return int(min(max((saturate(milli, whole-1))/whole, 1), maxCPUs))
 }
 
-// limits adds up the memory that limits promise: all containers run at once, init
-// containers one after the other.
-func limits(pod *Pod) int64 { return memorySum(pod, 0) }
+// limits is the memory that limits promise.
+func limits(pod *Pod, own ResourceLimits) int64 { return memorySum(pod, own, 0) }
 
-func memorySum(pod *Pod, without int64) int64 {
-	of := func(c *Container) int64 {
+func memorySum(pod *Pod, own ResourceLimits, without int64) int64 {
+	if own.MemoryLimitBytes != 0 {
+		return own.MemoryLimitBytes
+	}
+	sum := atOnce(pod, func(c *Container) int64 {
 		if c.Resources.MemoryLimitBytes == 0 {
 			return max(without, c.Resources.MemoryRequestBytes)
 		}
 		return c.Resources.MemoryLimitBytes
+	})
+	return max(sum, own.MemoryRequestBytes)
+}
+
+// atOnce adds up what containers take at the worst moment. Init containers run one after
+// the other before all others, each beside the sidecars that came before it.
+func atOnce(pod *Pod, of func(*Container) int64) int64 {
+	var sidecars, worst int64
+	for i := range pod.InitContainers {
+		c := &pod.InitContainers[i]
+		worst = max(worst, saturate(sidecars, of(c)))
+		if c.Sidecar {
+			sidecars = saturate(sidecars, of(c))
+		}
 	}
-	var sum, largest int64
+	sum := sidecars
 	for i := range pod.Containers {
 		sum = saturate(sum, of(&pod.Containers[i]))
 	}
-	for i := range pod.InitContainers {
-		largest = max(largest, of(&pod.InitContainers[i]))
-	}
-	return max(sum, largest)
+	return max(sum, worst)
 }
 
 // memoryFor is the default memory of a pod's VM.
-func memoryFor(pod *Pod) int64 {
-	sum := memorySum(pod, containerBytes)
+func memoryFor(pod *Pod, own ResourceLimits) int64 {
+	sum := memorySum(pod, own, containerBytes)
 	for _, e := range pod.EmptyDirs {
 		if e.Medium == MediumMemory {
 			sum = saturate(sum, e.SizeLimitBytes)
@@ -141,96 +166,4 @@ func saturate(a, b int64) int64 {
 		return math.MaxInt64
 	}
 	return a + b
-}
-
-// quantity reads an amount; what is empty is 0. It reports what is no amount, or negative.
-func (d document) quantity(q quantity, p fieldPath) resource.Quantity {
-	if q == "" {
-		return resource.Quantity{}
-	}
-	if !sized(string(q)) {
-		d.invalid(p, "%q is out of any range", shorten(string(q)))
-		return resource.Quantity{}
-	}
-	v, err := resource.ParseQuantity(string(q))
-	switch {
-	case err != nil:
-		d.invalid(p, "%q is not a quantity: write a number with or without a suffix, such as 500m, 1, 64Mi or 2G", shorten(string(q)))
-		return resource.Quantity{}
-	case v.Sign() < 0:
-		d.invalid(p, "must be greater than or equal to 0, is %s", shorten(string(q)))
-		return resource.Quantity{}
-	}
-	return v
-}
-
-// sized tells whether a quantity is short and its exponent small: the library spends
-// minutes on 1e999999999.
-func sized(q string) bool {
-	const (
-		maxLength   = 64
-		maxExponent = 18 // of bytes in 63 bits
-	)
-	if len(q) > maxLength {
-		return false
-	}
-	i := strings.LastIndexAny(q, "eE")
-	if i < 0 {
-		return true
-	}
-	exponent, err := strconv.Atoi(q[i+1:])
-	if errors.Is(err, strconv.ErrRange) {
-		return false
-	}
-	return err != nil || exponent >= -maxExponent && exponent <= maxExponent
-}
-
-// bytes reads a whole number of bytes.
-func (d document) bytes(q quantity, p fieldPath) int64 {
-	v := d.quantity(q, p)
-	return v.Value()
-}
-
-// resources reads requests and limits. As in Kubernetes a request that is not given is
-// the limit, and must not be above it.
-func (d document) resources(m *containerManifest, p fieldPath) ResourceLimits {
-	var r ResourceLimits
-	limits, requests := p.key("limits"), p.key("requests")
-	d.resourceNames(m.Resources.Limits, limits)
-	d.resourceNames(m.Resources.Requests, requests)
-	cpuLimit, cpuRequest := d.quantity(m.Resources.Limits["cpu"], limits.key("cpu")), d.quantity(m.Resources.Requests["cpu"], requests.key("cpu"))
-	memoryLimit, memoryRequest := d.quantity(m.Resources.Limits["memory"], limits.key("memory")), d.quantity(m.Resources.Requests["memory"], requests.key("memory"))
-	d.notAbove(m, "cpu", cpuRequest, cpuLimit, requests)
-	d.notAbove(m, "memory", memoryRequest, memoryLimit, requests)
-	r.CPULimitMilli, r.CPURequestMilli = cpuLimit.MilliValue(), cpuRequest.MilliValue()
-	r.MemoryLimitBytes, r.MemoryRequestBytes = memoryLimit.Value(), memoryRequest.Value()
-	if _, ok := m.Resources.Requests["cpu"]; !ok {
-		r.CPURequestMilli = r.CPULimitMilli
-	}
-	if _, ok := m.Resources.Requests["memory"]; !ok {
-		r.MemoryRequestBytes = r.MemoryLimitBytes
-	}
-	return r
-}
-
-func (d document) notAbove(m *containerManifest, name string, request, limit resource.Quantity, p fieldPath) {
-	if _, ok := m.Resources.Limits[name]; ok && request.Cmp(limit) > 0 {
-		d.invalid(p, "must be less than or equal to the %s limit of %s, is %s", name, limit.String(), request.String())
-	}
-}
-
-// resourceNames reports what is neither cpu nor memory.
-func (d document) resourceNames(list map[string]quantity, p fieldPath) {
-	known := []string{"cpu", "memory"}
-	for _, name := range slices.Sorted(maps.Keys(list)) {
-		switch {
-		case slices.Contains(known, name):
-		case name == "ephemeral-storage":
-			d.report(p.key(name), SeverityWarning, ClassUnsupported, "a pod's disk is sized by the annotation %s; it is ignored", annotationStore)
-		case strings.Contains(name, "/") || strings.HasPrefix(name, "hugepages-"):
-			d.report(p.key(name), SeverityError, ClassUnsupported, "not supported yet: cpu and memory are")
-		default:
-			d.report(p.key(name), SeverityError, ClassUnknown, "there is no such resource%s", suggest(name, known))
-		}
-	}
 }

@@ -39,8 +39,11 @@ func (d document) nuls(value any, p fieldPath) {
 
 func (d document) metadataRules(m podManifest) {
 	p := fieldPath{"metadata"}
-	if m.Metadata.Name != "" {
+	switch {
+	case m.Metadata.Name != "":
 		d.all(p.key("name"), m.Metadata.Name, validation.IsDNS1123Subdomain(m.Metadata.Name))
+	case m.Metadata.GenerateName == "":
+		d.invalid(p.key("name"), "required")
 	}
 	if m.Metadata.Namespace != "" {
 		d.all(p.key("namespace"), m.Metadata.Namespace, validation.IsDNS1123Label(m.Metadata.Namespace))
@@ -51,43 +54,96 @@ func (d document) metadataRules(m podManifest) {
 		d.all(at, m.Metadata.Labels[key], validation.IsValidLabelValue(m.Metadata.Labels[key]))
 	}
 	for _, key := range slices.Sorted(maps.Keys(m.Metadata.Annotations)) {
-		d.all(p.key("annotations").key(key), key, validation.IsQualifiedName(strings.ToLower(key)))
+		d.all(append(p.key("annotations"), hiddenKey(key)), key, validation.IsQualifiedName(strings.ToLower(key)))
 	}
-	if m.Spec.Hostname != "" {
-		d.all(fieldPath{"spec", "hostname"}, m.Spec.Hostname, validation.IsDNS1123Label(m.Spec.Hostname))
+	d.annotationRules(m)
+}
+
+// specRules are those of the pod's own fields.
+func (d document) specRules(m podManifest) {
+	s, p := &m.Spec, fieldPath{"spec"}
+	d.osRule(s, p)
+	d.podSecurityRules(s, p)
+	d.nameRules(s, p)
+	d.dnsRules(s, p)
+	for i := range s.Volumes {
+		d.projectedRules(s, &s.Volumes[i], p.key("volumes").index(i).key("projected"))
+	}
+}
+
+// nameRules are those of the names that a pod goes by.
+func (d document) nameRules(s *podSpec, p fieldPath) {
+	const maxOverride = 64 // of a host name in Linux
+	d.label(p.key("hostname"), s.Hostname)
+	d.label(p.key("subdomain"), s.Subdomain)
+	if s.HostnameOverride != "" {
+		at := p.key("hostnameOverride")
+		d.all(at, s.HostnameOverride, validation.IsDNS1123Subdomain(s.HostnameOverride))
+		if len(s.HostnameOverride) > maxOverride {
+			d.invalid(at, "must be no more than %d characters", maxOverride)
+		}
+		if s.SetHostnameAsFQDN {
+			d.invalid(p.key("setHostnameAsFQDN"), "must be unset when `hostnameOverride` is set")
+		}
+		if s.HostNetwork {
+			d.invalid(p.key("hostNetwork"), "must be unset when `hostnameOverride` is set")
+		}
+	}
+	for i, alias := range s.HostAliases {
+		at := p.key("hostAliases").index(i)
+		if alias.IP != "" {
+			d.ip(alias.IP, at.key("ip"))
+		}
+		for j, name := range alias.Hostnames {
+			d.all(at.key("hostnames").index(j), name, validation.IsDNS1123Subdomain(name))
+		}
 	}
 }
 
 // podRules are those about names that must be unique or declared.
-func (d document) podRules(pod *Pod) {
+func (d document) podRules(pod *Pod, s *podSpec) {
 	volumes := make(map[string]bool)
-	for i, v := range pod.EmptyDirs {
+	ephemeral := make(map[string]bool)
+	for i, v := range s.Volumes {
 		at := fieldPath{"spec", "volumes", i, "name"}
 		d.label(at, v.Name)
 		if v.Name != "" && volumes[v.Name] {
 			d.reportRule(RuleDuplicateEmptyDir, at, SeverityError, ClassInvalid, "two volumes are named %q", v.Name)
 		}
 		volumes[v.Name] = true
+		if v.Ephemeral != nil {
+			ephemeral[pod.Name+"-"+v.Name] = true
+		}
+	}
+	for i, v := range s.Volumes {
+		if c := v.PersistentVolumeClaim; c != nil && ephemeral[c.ClaimName] {
+			d.invalid(fieldPath{"spec", "volumes", i, "persistentVolumeClaim", "claimName"},
+				"%q: must not reference a PVC that gets created for an ephemeral volume", c.ClaimName)
+		}
 	}
 	declared := slices.Collect(maps.Keys(volumes))
 	names := make(map[string]bool)
-	for _, group := range []struct {
-		key  string
-		list []Container
-	}{{"initContainers", pod.InitContainers}, {"containers", pod.Containers}} {
-		for i := range group.list {
-			c, at := &group.list[i], fieldPath{"spec", group.key, i}
-			if c.Name != "" && names[c.Name] {
-				d.reportRule(RuleDuplicateContainer, at.key("name"), SeverityError, ClassInvalid, "two containers are named %q", c.Name)
-			}
-			names[c.Name] = true
-			for j, m := range c.Mounts {
-				if m.Volume != "" && !volumes[m.Volume] {
-					d.reportRule(RuleUndeclaredMount, at.key("volumeMounts").index(j).key("name"), SeverityError, ClassInvalid,
-						"no volume is named %q%s", m.Volume, suggest(m.Volume, declared))
-				}
-			}
+	for i := range len(pod.InitContainers) - len(s.InitContainers) {
+		names[pod.InitContainers[i].Name] = true // they clone gitRepo volumes
+	}
+	s.each(func(c *containerManifest, at fieldPath) {
+		if c.Name != "" && names[c.Name] {
+			d.reportRule(RuleDuplicateContainer, at.key("name"), SeverityError, ClassInvalid, "two containers are named %q", c.Name)
 		}
+		names[c.Name] = true
+		for j, m := range c.VolumeMounts {
+			d.declared(m.Name, volumes, declared, at.key("volumeMounts").index(j).key("name"))
+		}
+		for j, m := range c.VolumeDevices {
+			d.declared(m.Name, volumes, declared, at.key("volumeDevices").index(j).key("name"))
+		}
+	})
+}
+
+// declared demands the name of a volume that there is.
+func (d document) declared(name string, volumes map[string]bool, names []string, p fieldPath) {
+	if name != "" && !volumes[name] {
+		d.reportRule(RuleUndeclaredMount, p, SeverityError, ClassInvalid, "no volume is named %q%s", name, suggest(name, names))
 	}
 }
 
@@ -99,35 +155,94 @@ func (d document) label(p fieldPath, name string) {
 	}
 }
 
-func (d document) containerRules(c *Container, p fieldPath) {
+func (d document) containerRules(c *Container, s *podSpec, m *containerManifest, p fieldPath) {
 	d.label(p.key("name"), c.Name)
 	d.image(c.Image, p.key("image"))
-	for i, e := range c.Env {
-		if e.Name != "" {
-			d.all(p.key("env").index(i).key("name"), e.Name, validation.IsRelaxedEnvVarName(e.Name))
-		}
+	d.containerSecurityRules(s, m, p.key("securityContext"))
+	d.devicePathRules(m, p)
+	for _, policy := range m.ResizePolicy {
+		d.oneOf(policy.RestartPolicy, []string{"NotRequired", "RestartContainer"}, p.key("resizePolicy"))
+		d.oneOf(policy.ResourceName, []string{"cpu", "memory"}, p.key("resizePolicy"))
 	}
 	if c.WorkingDir != "" && !path.IsAbs(c.WorkingDir) {
 		d.invalid(p.key("workingDir"), "%q: must be an absolute path", shorten(c.WorkingDir)) // Kubernetes leaves it to the runtime, which fails
 	}
+	if c.TerminationMessagePath != "" && !path.IsAbs(c.TerminationMessagePath) {
+		d.invalid(p.key("terminationMessagePath"), "%q: must be an absolute path", shorten(c.TerminationMessagePath)) // likewise
+	}
 	paths := make(map[string]bool)
-	for i, m := range c.Mounts {
-		d.mountRules(m, p.key("volumeMounts").index(i), paths)
+	for i, v := range m.VolumeMounts {
+		d.mountRules(v, m.SecurityContext.Privileged, p.key("volumeMounts").index(i), paths)
 	}
 }
 
-func (d document) mountRules(m VolumeMount, p fieldPath, paths map[string]bool) {
-	clean := path.Clean(m.Path)
+func (d document) mountRules(m mountManifest, privileged bool, p fieldPath, paths map[string]bool) {
+	clean := path.Clean(m.MountPath)
 	switch {
-	case m.Path == "":
-	case !path.IsAbs(m.Path) || clean == "/" || strings.Contains(m.Path, ":"):
-		d.invalid(p.key("mountPath"), "%q: must be an absolute path other than / and without ':'", shorten(m.Path))
+	case m.MountPath == "":
+	case !path.IsAbs(m.MountPath) || clean == "/" || strings.Contains(m.MountPath, ":"):
+		d.invalid(p.key("mountPath"), "%q: must be an absolute path other than / and without ':'", shorten(m.MountPath))
 	case paths[clean]:
-		d.invalid(p.key("mountPath"), "%q: two volumes are mounted there", shorten(m.Path))
+		d.invalid(p.key("mountPath"), "%q: two volumes are mounted there", shorten(m.MountPath))
 	}
 	paths[clean] = true
-	if m.SubPath != "" && (path.IsAbs(m.SubPath) || slices.Contains(strings.Split(m.SubPath, "/"), "..")) {
-		d.invalid(p.key("subPath"), "%q: must be a relative path without '..'", shorten(m.SubPath))
+	d.within(m.SubPath, p.key("subPath"))
+	d.within(m.SubPathExpr, p.key("subPathExpr"))
+	if m.SubPath != "" && m.SubPathExpr != "" {
+		d.invalid(p.key("subPathExpr"), "subPathExpr and subPath are mutually exclusive")
+	}
+	if m.MountPropagation == "Bidirectional" && !privileged {
+		d.invalid(p.key("mountPropagation"), "Bidirectional mount propagation is available only to privileged containers")
+	}
+	if m.RecursiveReadOnly == "IfPossible" || m.RecursiveReadOnly == "Enabled" {
+		switch at := p.key("recursiveReadOnly"); {
+		case !m.ReadOnly:
+			d.invalid(at, "may only be specified when readOnly is true")
+		case m.MountPropagation != "" && m.MountPropagation != "None":
+			d.invalid(at, "may only be specified when mountPropagation is None or not specified")
+		}
+	}
+}
+
+// within demands a path that stays within a volume.
+func (d document) within(file string, p fieldPath) {
+	if file != "" && (path.IsAbs(file) || slices.Contains(strings.Split(file, "/"), "..")) {
+		d.invalid(p, "%q: must be a relative path without '..'", shorten(file))
+	}
+}
+
+// initContainerRules are those of an init container. What only makes sense for one that
+// keeps running is for sidecars.
+func (d document) initContainerRules(pod *Pod, m *containerManifest, p fieldPath) {
+	if m.RestartPolicy == string(RestartAlways) {
+		return
+	}
+	const only = "may not be set for init containers without restartPolicy=Always"
+	for _, field := range []struct {
+		key string
+		set bool
+	}{
+		{"lifecycle", m.Lifecycle != nil && (m.Lifecycle.PostStart != nil || m.Lifecycle.PreStop != nil)},
+		{"livenessProbe", m.LivenessProbe != nil},
+		{"readinessProbe", m.ReadinessProbe != nil}, {"startupProbe", m.StartupProbe != nil},
+	} {
+		if field.set {
+			d.invalid(p.key(field.key), only)
+		}
+	}
+	retried := string(RestartOnFailure)
+	if pod.RestartPolicy == RestartNever {
+		retried = string(RestartNever)
+	}
+	d.restartRule(m.RestartPolicy, retried, p)
+}
+
+// restartRule refuses a restart policy other than what follows from the pod's.
+func (d document) restartRule(written, policy string, p fieldPath) {
+	known := []string{string(RestartAlways), string(RestartNever), string(RestartOnFailure)}
+	if written != "" && written != policy && slices.Contains(known, written) {
+		d.report(p.key("restartPolicy"), SeverityError, ClassUnsupported,
+			"not supported: the pod's restartPolicy is that of its containers, and makes this one %s", policy)
 	}
 }
 

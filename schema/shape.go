@@ -74,7 +74,7 @@ func (d document) shapeError(object map[string]any, e *jsonschema.ValidationErro
 		d.invalid(at, "must be one of %s, is %s%s", list(allowed), describe(value), suggestFor(value, allowed))
 	case "minimum", "maximum":
 		bound, _, _ := strings.Cut(e.Message, " but found")
-		bound = strings.NewReplacer(">=", "at least", "<=", "at most").Replace(bound)
+		bound = strings.NewReplacer(">=", "at least", "<=", "at most").Replace(plainNumbers(bound))
 		d.invalid(at, "%s, is %s", bound, describe(value))
 	case "minLength":
 		d.invalid(at, "required: it is empty")
@@ -83,6 +83,20 @@ func (d document) shapeError(object map[string]any, e *jsonschema.ValidationErro
 	default:
 		d.invalid(at, "%s (found %s)", e.Message, describe(value))
 	}
+}
+
+// exponent is a number as the library writes large ones.
+var exponent = regexp.MustCompile(`\d+(?:\.\d+)?e\+\d+`)
+
+// plainNumbers writes large numbers with all their digits.
+func plainNumbers(text string) string {
+	return exponent.ReplaceAllStringFunc(text, func(number string) string {
+		n, err := strconv.ParseFloat(number, 64)
+		if err != nil {
+			return number
+		}
+		return strconv.FormatFloat(n, 'f', -1, 64)
+	})
 }
 
 func list(words []string) string {

@@ -91,6 +91,8 @@ const (
 	RuleDuplicateContainer Rule = "duplicate-container"
 	RuleDuplicateEmptyDir  Rule = "duplicate-emptydir"
 	RuleUndeclaredMount    Rule = "undeclared-mount"
+	// RuleDuplicatePod is a pod that several documents name.
+	RuleDuplicatePod Rule = "duplicate-pod"
 )
 
 // Compare orders problems by file, line, column, path and message.
@@ -157,6 +159,8 @@ type PodStatus struct {
 	CreatedAt time.Time `json:"createdAt,omitzero"`
 	// IP is the pod's address in the pods' network, "" when it has none.
 	IP string `json:"ip,omitempty"`
+	// HostIP is an address of this host.
+	HostIP string `json:"hostIP,omitempty"`
 
 	Containers []ContainerStatus `json:"containers,omitempty"`
 	EmptyDirs  []EmptyDirStatus  `json:"emptyDirs,omitempty"`
@@ -240,6 +244,8 @@ type VolumeStatus struct {
 	Digest string `json:"digest"`
 	// Spec is the volume as last added; nil when the guest holds none that can be read.
 	Spec *Volume `json:"spec,omitempty"`
+	// Disk is the id of the disk it is on, "" when it is on none.
+	Disk string `json:"disk,omitempty"`
 }
 
 // The kinds of probes.

@@ -100,6 +100,8 @@ type Claim struct {
 type ClaimDocument struct {
 	Ref
 	SizeBytes int64
+	// Origin is where it stands.
+	Origin Origin
 }
 
 // DataDocument is a ConfigMap or a Secret.
@@ -108,6 +110,8 @@ type DataDocument struct {
 	Secret bool
 	// Data holds every key's content, binary data decoded.
 	Data map[string]Hidden
+	// Binary are the keys of a ConfigMap's binaryData, sorted: files have them, variables do not.
+	Binary []string
 	// Origin is where it stands.
 	Origin Origin
 }

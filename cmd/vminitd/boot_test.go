@@ -2,6 +2,7 @@ package main_test
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -32,12 +33,15 @@ type machine struct {
 	qmp  *qmp
 }
 
-// bundleDir is where make guest puts the bundle.
-const bundleDir = "../../build/guest/amd64"
+// bundleDir is where the guest bundle is: FIRKIN_GUEST, or what make guest built.
+func bundleDir() string {
+	return cmp.Or(os.Getenv("FIRKIN_GUEST"), "../../build/guest/amd64")
+}
 
 // boot starts the guest with its store in dir, a blank one if there is none, and
 // waits for the agent.
-func boot(t *testing.T, dir string) *machine {
+// words are further ones on the kernel's command line.
+func boot(t *testing.T, dir string, words ...string) *machine {
 	t.Helper()
 	if testing.Short() {
 		t.Skip("boots a virtual machine, which -short excludes")
@@ -47,7 +51,7 @@ func boot(t *testing.T, dir string) *machine {
 			t.Skipf("%s is not installed", tool)
 		}
 	}
-	if _, err := os.Stat(filepath.Join(bundleDir, "manifest.json")); err != nil {
+	if _, err := os.Stat(filepath.Join(bundleDir(), "manifest.json")); err != nil {
 		t.Skip("there is no guest bundle (make guest)")
 	}
 	m := &machine{t: t, dir: dir, done: make(chan struct{})}
@@ -59,7 +63,7 @@ func boot(t *testing.T, dir string) *machine {
 	if err := errors.Join(f.Truncate(1<<30), f.Close()); err != nil {
 		t.Fatal(err)
 	}
-	m.qemu = exec.Command("qemu-system-x86_64", m.args(store)...)
+	m.qemu = exec.Command("qemu-system-x86_64", m.args(store, words)...)
 	var stderr bytes.Buffer
 	m.qemu.Stderr = &stderr
 	started := time.Now()
@@ -89,13 +93,13 @@ func (m *machine) kill() {
 	<-m.done
 }
 
-func (m *machine) args(store string) []string {
+func (m *machine) args(store string, words []string) []string {
 	path := func(name string) string { return filepath.Join(m.dir, name) }
 	return []string{
 		"-M", "microvm,x-option-roms=off,isa-serial=on,acpi=on,pit=off,pic=off,rtc=on", "-accel", "tcg", "-cpu", "max", "-m", "256",
 		"-nodefaults", "-no-user-config", "-no-reboot", "-display", "none",
-		"-kernel", filepath.Join(bundleDir, "vmlinux"), "-initrd", filepath.Join(bundleDir, "initrd.img"),
-		"-append", "console=ttyS0 quiet panic=-1 cryptomgr.notests random.trust_cpu=on noreplace-smp init_on_alloc=0 tsc_early_khz=" + strconv.Itoa(tscKHz()),
+		"-kernel", filepath.Join(bundleDir(), "vmlinux"), "-initrd", filepath.Join(bundleDir(), "initrd.img"),
+		"-append", "console=ttyS0 quiet panic=-1 cryptomgr.notests random.trust_cpu=on noreplace-smp init_on_alloc=0 tsc_early_khz=" + strconv.Itoa(tscKHz()) + " " + strings.Join(words, " "),
 		"-chardev", "file,id=console,path=" + path("console.log"), "-serial", "chardev:console",
 		"-device", "virtio-serial-device",
 		"-chardev", "socket,id=link,server=on,wait=off,path=" + path("link.sock"),

@@ -229,9 +229,17 @@ func TestCrash(t *testing.T) {
 
 func (m *machine) configure() *agentpb.PodState {
 	m.t.Helper()
-	state, err := m.Configure(m.t.Context(), &agentpb.ConfigureRequest{
+	return m.configureWith(func(*agentpb.ConfigureRequest) {})
+}
+
+// configureWith configures the pod with something more.
+func (m *machine) configureWith(more func(*agentpb.ConfigureRequest)) *agentpb.PodState {
+	m.t.Helper()
+	req := &agentpb.ConfigureRequest{
 		Pod: &agentpb.PodIdentity{Uid: "u", Namespace: "default", Name: "demo", Source: "/x", VmDigest: "sha256:0"}, Hostname: "demo",
-	})
+	}
+	more(req)
+	state, err := m.Configure(m.t.Context(), req)
 	if err != nil {
 		m.t.Fatal(err)
 	}

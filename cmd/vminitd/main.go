@@ -14,6 +14,7 @@ import (
 
 	"github.com/go-logr/logr"
 
+	"github.com/firkin-dev/firkin-reconcile/guest/runtime"
 	"github.com/firkin-dev/firkin-reconcile/guest/runtime/pid1"
 )
 
@@ -27,6 +28,10 @@ const (
 )
 
 func main() {
+	if os.Args[0] == runtime.PauseName {
+		fmt.Fprintln(os.Stderr, "vminitd: pause:", pause(context.Background()))
+		os.Exit(1)
+	}
 	if os.Getpid() != 1 {
 		fmt.Fprintln(os.Stderr, "vminitd: is PID 1 of a virtual machine and nothing else")
 		os.Exit(2)

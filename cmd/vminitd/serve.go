@@ -20,6 +20,7 @@ const portLimit = 30 * time.Second
 // run makes the system and serves until the link is gone.
 func run(ctx context.Context, log logr.Logger) error {
 	start := time.Now()
+	pid1.IgnoreSignals()
 	if err := pid1.Mount(); err != nil {
 		return err
 	}
@@ -36,13 +37,28 @@ func run(ctx context.Context, log logr.Logger) error {
 	if err != nil {
 		return err
 	}
+	if pid1.Settles() {
+		<-modules
+		if err := rt.Warm(ctx); err != nil {
+			log.Error(err, "the first container will take longer")
+		}
+	}
 	portCtx, cancel := context.WithTimeout(ctx, portLimit)
 	defer cancel()
 	port, err := pid1.OpenPort(portCtx, pid1.LinkPort)
 	if err != nil {
 		return err
 	}
-	guest := link.NewGuest(port, link.GuestOptions{BootID: rt.BootID(), AgentVersion: version, Log: log})
+	guest := link.NewGuest(port, link.GuestOptions{
+		Wake: func(h link.Hello) string {
+			id, err := rt.Wake(h.Token[:])
+			if err != nil {
+				log.Error(err, "the machine may share random numbers with another")
+			}
+			return id
+		},
+		AgentVersion: version, Log: log,
+	})
 	pods := agent.New(rt, agent.Options{Version: version, Log: log})
 	defer pods.Close()
 	server := agent.NewServer(pods)

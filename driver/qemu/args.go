@@ -31,6 +31,7 @@ type inherited struct {
 	qmp, link, kernel, initrd int
 	memory                    int // 0: memory of QEMU's own
 	card                      int // 0: the network card, if there is one, leads nowhere
+	shares                    int // 0: no directory of the host is shared
 }
 
 // arguments builds QEMU's command line. It is a pure function of what is to be run, on
@@ -65,6 +66,7 @@ func arguments(spec driver.Spec, facts Facts, fds inherited, from origin) []stri
 		"-device", "virtio-scsi-device,id=" + diskBus,
 	}
 	args = append(args, cardArguments(spec, fds)...)
+	args = append(args, shareArguments(spec, fds)...)
 	return append(args, memoryArguments(spec, fds, from)...)
 }
 
@@ -84,9 +86,25 @@ func cardArguments(spec driver.Spec, fds inherited) []string {
 	}
 }
 
-// memoryBackend says that the machine's RAM is the one of memoryArguments, if there is any.
+// shareArguments are those of the device that the host's directories are behind. Their
+// server reads and writes the machine's RAM. The device is a modern one only, which the
+// bus has to be told.
+func shareArguments(spec driver.Spec, fds inherited) []string {
+	if fds.shares == 0 {
+		return nil
+	}
+	return []string{
+		"-object", fmt.Sprintf("memory-backend-memfd,id=%s,size=%dM,share=on", memoryObject, spec.MemoryBytes>>20),
+		"-global", "virtio-mmio.force-legacy=false",
+		"-chardev", fmt.Sprintf("socket,id=shares,fd=%d", fds.shares),
+		"-device", "vhost-user-fs-device,chardev=shares,tag=" + sharesTag,
+	}
+}
+
+// memoryBackend says that the machine's RAM is the one of memoryArguments or
+// shareArguments, if there is any.
 func memoryBackend(fds inherited) string {
-	if fds.memory == 0 {
+	if fds.memory == 0 && fds.shares == 0 {
 		return ""
 	}
 	return ",memory-backend=" + memoryObject

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"os"
 	"os/exec"
 	"runtime"
 
@@ -21,6 +22,7 @@ func Doctor(ctx context.Context, opt Options, kernel string) []driver.Check {
 		{Name: "qemu", OK: true, Fatal: true, Detail: fmt.Sprintf("%s, version %s", facts.Binary, facts.Version)},
 		{Name: "accelerator", OK: facts.Accelerator == KVM, Detail: facts.Accelerator + ": " + facts.Why},
 		sandbox(ctx, facts.Binary),
+		shareCheck(),
 	}
 	if facts.Accelerator == TCG {
 		checks[1].Remedy = "without KVM, VMs are emulated in software: slower, and no security boundary by QEMU's own word; " +
@@ -35,6 +37,21 @@ func sandbox(ctx context.Context, binary string) driver.Check {
 	out, err := exec.CommandContext(ctx, binary, "-nodefaults", "-machine", "none", "-sandbox", "on", "-version").CombinedOutput()
 	if err != nil {
 		c.OK, c.Detail, c.Remedy = false, fmt.Sprintf("no -sandbox: %v: %s", err, out), "use a QEMU that is built with seccomp, as Debian's is"
+	}
+	return c
+}
+
+// shareCheck tells whether hostPath volumes can be had.
+func shareCheck() driver.Check {
+	c := driver.Check{Name: "virtiofsd", OK: true}
+	path, err := findShareServer()
+	switch {
+	case err != nil:
+		c.OK, c.Detail, c.Remedy = false, "not found: no hostPath volumes", "apt-get install qemu-system-common (Debian 12) or virtiofsd (later)"
+	case os.Geteuid() != 0:
+		c.OK, c.Detail, c.Remedy = false, path+", but not as this user: no hostPath volumes", "run as root, if pods are to have directories of the host"
+	default:
+		c.Detail = path + ": hostPath volumes"
 	}
 	return c
 }

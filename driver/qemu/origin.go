@@ -20,6 +20,9 @@ type origin struct {
 	// card is the far end of the machine's network card; nil: a card that the machine has
 	// leads nowhere.
 	card *os.File
+	// shares is the machine's connection to shareServer; nil: it has no shares.
+	shares      *os.File
+	shareServer *shareServer
 }
 
 // prototype tells a machine that will be copied.

@@ -66,6 +66,10 @@ func spawn(facts Facts, spec driver.Spec, dir, socket string, from origin) (*pro
 		fds.card = first + len(files)
 		files = append(files, from.card) // the caller's to close
 	}
+	if from.shares != nil {
+		fds.shares = first + len(files)
+		files = append(files, from.shares) // the caller's to close
+	}
 	args := arguments(spec, facts, fds, from)
 	name, args := confine(facts, spec.ID, args)
 

@@ -76,12 +76,35 @@ func (v *VMM) Start(ctx context.Context, spec driver.Spec, dir string, card *os.
 			v.opt.Log.Error(err, "the machine boots: its template cannot be used")
 		}
 	}
-	vm, err := launch(ctx, facts, spec, dir, origin{card: card}, v.opt.Log)
+	vm, err := v.boot(ctx, facts, spec, dir, card)
 	if err != nil {
-		return nil, fmt.Errorf("start qemu: %w", err)
+		return nil, err
 	}
 	if v.copyable(spec) {
 		v.makeLater(facts, spec, vm)
+	}
+	return vm, nil
+}
+
+// boot starts a machine from nothing, with the server of its shares if it has any.
+func (v *VMM) boot(ctx context.Context, facts Facts, spec driver.Spec, dir string, card *os.File) (*vm, error) {
+	from := origin{card: card}
+	if len(spec.Shares) > 0 {
+		server, conn, err := startShares(ctx, spec, dir, v.opt.Log)
+		if err != nil {
+			return nil, err
+		}
+		defer conn.Close() // QEMU has its own copy
+		from.shares, from.shareServer = conn, server
+	}
+	vm, err := launch(ctx, facts, spec, dir, from, v.opt.Log)
+	if err != nil {
+		err = fmt.Errorf("start qemu: %w", err)
+		if server := from.shareServer; server != nil {
+			err = errors.Join(err, server.complaint())
+			server.stop()
+		}
+		return nil, err
 	}
 	return vm, nil
 }

@@ -38,6 +38,8 @@ type vm struct {
 	process *process
 	monitor *monitor
 
+	shares *shareServer // nil when there is none
+
 	linkMu sync.Mutex
 	link   net.Conn // the last one given out
 
@@ -51,6 +53,7 @@ type vm struct {
 	killed   bool
 	opened   flagged   // the guest has opened the link's port
 	migrated flagged   // QEMU has written or read the machine's state
+	trouble  string    // see Trouble
 	full     bool      // stopped for want of disk space, not resumed since
 	toldFull time.Time // when that was last logged
 
@@ -64,6 +67,7 @@ var _ driver.VM = (*vm)(nil)
 func launch(ctx context.Context, facts Facts, spec driver.Spec, dir string, from origin, log logr.Logger) (_ *vm, err error) {
 	v := &vm{
 		log:      log,
+		shares:   from.shareServer,
 		accel:    facts.Accelerator,
 		socket:   filepath.Join(dir, linkSocket),
 		disks:    make(map[string]*attachment),
@@ -125,8 +129,18 @@ func (v *vm) attend() {
 	defer close(v.done)
 	tick := time.NewTicker(resumeEvery)
 	defer tick.Stop()
+	var sharesEnded <-chan struct{}
+	if v.shares != nil {
+		defer v.shares.stop() // before the machine counts as ended
+		sharesEnded = v.shares.ended()
+	}
+	var sharesLost <-chan time.Time
 	for {
 		select {
+		case <-sharesEnded: // the machine may be just ending, too
+			sharesEnded, sharesLost = nil, time.After(shareServerPatience)
+		case <-sharesLost:
+			v.loseShares()
 		case <-tick.C:
 			v.resume()
 		case <-v.process.done:
@@ -138,6 +152,22 @@ func (v *vm) attend() {
 			return
 		}
 	}
+}
+
+// loseShares notes that the server of the machine's shares has ended.
+func (v *vm) loseShares() {
+	err := v.shares.complaint()
+	v.log.Error(err, "the machine's hostPath volumes are out of reach until it is started anew")
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.trouble = fmt.Sprintf("its hostPath volumes are out of reach: %v", err)
+}
+
+// Trouble says what is wrong with a machine that runs, "" for nothing.
+func (v *vm) Trouble() string {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.trouble
 }
 
 // verdict says how the machine ended; nil means that the guest powered it off.

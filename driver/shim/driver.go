@@ -15,6 +15,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/firkin-dev/firkin-reconcile/driver"
+	"github.com/firkin-dev/firkin-reconcile/driver/ext4"
 )
 
 // Options of a Driver.
@@ -65,9 +66,12 @@ func NewDriver(opt Options) (*Driver, error) {
 		opt.BlankDir = filepath.Join(filepath.Dir(opt.Dir), "blank")
 	}
 	if opt.Format == nil {
-		opt.Format = mkfsExt4
+		opt.Format = ext4.Format
 	}
 	if err := os.MkdirAll(opt.Dir, 0o700); err != nil {
+		return nil, fmt.Errorf("open machines: %w", err)
+	}
+	if err := networkOf(opt.Dir).Make(); err != nil {
 		return nil, fmt.Errorf("open machines: %w", err)
 	}
 	return &Driver{opt: opt, machines: make(map[string]*machine)}, nil
@@ -142,6 +146,7 @@ func (d *Driver) lay(ctx context.Context, spec driver.Spec) (_ *os.File, err err
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, os.RemoveAll(dir), lock.Close())
+			d.leave(context.WithoutCancel(ctx), spec)
 		}
 	}()
 	if err := lockExclusive(ctx, lock); err != nil {
@@ -151,6 +156,9 @@ func (d *Driver) lay(ctx context.Context, spec driver.Spec) (_ *os.File, err err
 		return nil, fmt.Errorf("make log directory: %w", err)
 	}
 	if err := d.makeStore(ctx, filepath.Join(dir, storeFile), spec.StoreBytes); err != nil {
+		return nil, err
+	}
+	if err := d.join(ctx, &spec); err != nil {
 		return nil, err
 	}
 	if err := writeJSON(filepath.Join(dir, specFile), spec); err != nil {

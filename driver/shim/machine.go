@@ -71,6 +71,7 @@ func (m *machine) Info(ctx context.Context) (driver.Info, error) {
 		info.Spec.ID = m.id
 	}
 	m.addPaths(&info)
+	addNetwork(&info)
 	return info, nil
 }
 
@@ -370,12 +371,16 @@ func (m *machine) delete(ctx context.Context) error {
 		return fmt.Errorf("it was started meanwhile: %w", err)
 	}
 	defer lock.Close()
+	spec, unread := readSpec(m.dir)
 	gone := filepath.Join(m.d.opt.Dir, goingPrefix+m.id)
 	if err := os.RemoveAll(gone); err != nil {
 		return err
 	}
 	if err := os.Rename(m.dir, gone); err != nil {
 		return err
+	}
+	if unread == nil {
+		m.d.leave(context.WithoutCancel(ctx), spec)
 	}
 	return os.RemoveAll(gone)
 }

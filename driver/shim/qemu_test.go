@@ -64,23 +64,35 @@ func qemuDriver(t *testing.T, dir string) *shim.Driver {
 	return d
 }
 
-// guestProgram is what containers of the tests run. As sh it does -c with echo, sleep
-// and exit; as main it counts its starts in a file, and ticks.
+// guestProgram is what containers of the tests run. As sh it does -c with echo (also into a
+// file), sleep, exit and trap; as cat it prints files; as main it counts its starts in a file,
+// and ticks.
 const guestProgram = `package main
 
 import (
 	"fmt"
+	"io"
 	"os"
+	"os/signal"
 	"path"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 )
 
 func main() {
-	if path.Base(os.Args[0]) == "sh" {
+	switch path.Base(os.Args[0]) {
+	case "sh":
 		for _, command := range strings.Split(os.Args[2], ";") {
 			run(strings.Fields(command))
+		}
+		return
+	case "cat":
+		for _, name := range os.Args[1:] {
+			data, err := os.ReadFile(name)
+			check(err)
+			os.Stdout.Write(data)
 		}
 		return
 	}
@@ -99,23 +111,44 @@ func main() {
 	}
 }
 
+func check(err error) {
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+}
+
 func run(words []string) {
 	switch words[0] {
 	case "echo":
-		fmt.Println(strings.Join(words[1:], " "))
+		out, n := io.Writer(os.Stdout), len(words)
+		if n > 2 && words[n-2] == ">" {
+			f, err := os.OpenFile(words[n-1], os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o644)
+			check(err)
+			out, n = f, n-2
+		}
+		_, err := fmt.Fprintln(out, strings.Join(words[1:n], " "))
+		check(err)
 	case "sleep":
 		n, _ := strconv.Atoi(words[1])
 		time.Sleep(time.Duration(n) * time.Second)
 	case "exit":
 		n, _ := strconv.Atoi(words[1])
 		os.Exit(n)
+	case "trap": // 'exit 0' TERM
+		term := make(chan os.Signal, 1)
+		signal.Notify(term, syscall.SIGTERM)
+		go func() {
+			<-term
+			os.Exit(0)
+		}()
 	default:
 		os.Exit(127)
 	}
 }
 `
 
-// template is a template disk whose /main and /bin/sh are guestProgram.
+// template is a template disk whose /main, /bin/sh and /bin/cat are guestProgram.
 func template(t *testing.T) driver.Disk {
 	t.Helper()
 	dir := t.TempDir()
@@ -131,8 +164,10 @@ func template(t *testing.T) driver.Disk {
 	}
 	image := filepath.Join(dir, "template.img")
 	tool(t, []string{"CGO_ENABLED=0", "GOOS=linux"}, "go", "build", "-o", filepath.Join(root, "main"), source)
-	if err := os.Link(filepath.Join(root, "main"), filepath.Join(root, "bin", "sh")); err != nil {
-		t.Fatal(err)
+	for _, name := range []string{"sh", "cat"} {
+		if err := os.Link(filepath.Join(root, "main"), filepath.Join(root, "bin", name)); err != nil {
+			t.Fatal(err)
+		}
 	}
 	tool(t, nil, "/usr/sbin/mkfs.ext4", "-q", "-d", root, image, "16M")
 	if err := os.Chmod(image, 0o444); err != nil {

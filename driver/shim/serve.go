@@ -124,7 +124,20 @@ func (h *holder) run(ctx context.Context) exitNote {
 	boot, cancel := context.WithTimeoutCause(context.WithoutCancel(ctx), bootLimit,
 		fmt.Errorf("guest agent did not answer within %s: %w", bootLimit, driver.ErrTransient))
 	defer cancel()
-	vm, err := h.opt.VMM.Start(boot, h.spec, h.opt.Dir, nil)
+	gateway, err := h.openNetwork(boot)
+	if err != nil {
+		return exitNote{Error: err.Error(), Dead: true}
+	}
+	var card *os.File
+	if gateway != nil {
+		defer func() {
+			if err := gateway.Close(); err != nil {
+				h.opt.Log.Error(err, "close network")
+			}
+		}()
+		card = gateway.Card()
+	}
+	vm, err := h.opt.VMM.Start(boot, h.spec, h.opt.Dir, card)
 	if err != nil {
 		return exitNote{Error: fmt.Sprintf("start %s: %v", h.opt.VMM.Name(), err), Transient: errors.Is(err, driver.ErrTransient), Dead: true}
 	}

@@ -47,11 +47,19 @@ func (s *service) Info(ctx context.Context, req *shimpb.InfoRequest) (*shimpb.In
 	case h.asked.isRaised():
 		resp.Phase, resp.Message = shimpb.InfoResponse_STOPPING, "stopping"
 	case up:
-		resp.Phase, resp.Message = shimpb.InfoResponse_READY, ""
+		resp.Phase, resp.Message = shimpb.InfoResponse_READY, h.trouble()
 	case h.guest.ready.isRaised():
 		resp.Phase, resp.Message = shimpb.InfoResponse_DISCONNECTED, "link to the guest was lost: "+why
 	}
 	return resp, nil
+}
+
+// trouble says what is wrong with the running machine, as far as its VMM can tell.
+func (h *holder) trouble() string {
+	if vm, ok := h.vm.(interface{ Trouble() string }); ok {
+		return vm.Trouble()
+	}
+	return ""
 }
 
 func (s *service) awaitReady(ctx context.Context) error {

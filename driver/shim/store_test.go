@@ -13,6 +13,7 @@ import (
 	"github.com/go-logr/logr"
 
 	"github.com/firkin-dev/firkin-reconcile/driver"
+	"github.com/firkin-dev/firkin-reconcile/driver/ext4"
 )
 
 func testDriver(t *testing.T, change func(*Options)) *Driver {
@@ -31,7 +32,7 @@ func testDriver(t *testing.T, change func(*Options)) *Driver {
 }
 
 func TestStoreIsSparseCleanAndMadeOnce(t *testing.T) {
-	e2fsck, err := lookSbin("e2fsck")
+	e2fsck, err := exec.LookPath("e2fsck")
 	if err != nil {
 		t.Skip(err)
 	}
@@ -39,7 +40,7 @@ func TestStoreIsSparseCleanAndMadeOnce(t *testing.T) {
 	d := testDriver(t, func(o *Options) {
 		o.Format = func(ctx context.Context, path string, size int64) error {
 			made.Add(1)
-			return mkfsExt4(ctx, path, size)
+			return ext4.Format(ctx, path, size)
 		}
 	})
 	const size = 1 << 30

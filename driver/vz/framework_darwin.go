@@ -11,6 +11,8 @@ import (
 	"sync"
 
 	"github.com/Code-Hex/vz/v3"
+
+	"github.com/firkin-dev/firkin-reconcile/network"
 )
 
 // sharesTag is what the guest mounts the machine's shares by.
@@ -127,6 +129,9 @@ func addCard(vc *vz.VirtualMachineConfiguration, c config) error {
 	}
 	attachment, err := vz.NewFileHandleNetworkDeviceAttachment(c.card)
 	if err != nil {
+		return fmt.Errorf("network card: %w", err)
+	}
+	if err := attachment.SetMaximumTransmissionUnit(network.MTU); err != nil {
 		return fmt.Errorf("network card: %w", err)
 	}
 	device, err := vz.NewVirtioNetworkDeviceConfiguration(attachment)

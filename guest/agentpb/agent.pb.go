@@ -1827,14 +1827,16 @@ func (x *RemoveVolumeRequest) GetName() string {
 }
 
 type Mount struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Volume        string                 `protobuf:"bytes,1,opt,name=volume,proto3" json:"volume,omitempty"` // an emptyDir or another volume
-	Path          string                 `protobuf:"bytes,2,opt,name=path,proto3" json:"path,omitempty"`
-	ReadOnly      bool                   `protobuf:"varint,3,opt,name=read_only,json=readOnly,proto3" json:"read_only,omitempty"`
-	SubPath       string                 `protobuf:"bytes,4,opt,name=sub_path,json=subPath,proto3" json:"sub_path,omitempty"`
-	Propagation   Mount_Propagation      `protobuf:"varint,5,opt,name=propagation,proto3,enum=firkin.agent.v1.Mount_Propagation" json:"propagation,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	state       protoimpl.MessageState `protogen:"open.v1"`
+	Volume      string                 `protobuf:"bytes,1,opt,name=volume,proto3" json:"volume,omitempty"` // an emptyDir or another volume
+	Path        string                 `protobuf:"bytes,2,opt,name=path,proto3" json:"path,omitempty"`
+	ReadOnly    bool                   `protobuf:"varint,3,opt,name=read_only,json=readOnly,proto3" json:"read_only,omitempty"`
+	SubPath     string                 `protobuf:"bytes,4,opt,name=sub_path,json=subPath,proto3" json:"sub_path,omitempty"`
+	Propagation Mount_Propagation      `protobuf:"varint,5,opt,name=propagation,proto3,enum=firkin.agent.v1.Mount_Propagation" json:"propagation,omitempty"`
+	// What is mounted below is read-only too.
+	RecursiveReadOnly bool `protobuf:"varint,6,opt,name=recursive_read_only,json=recursiveReadOnly,proto3" json:"recursive_read_only,omitempty"`
+	unknownFields     protoimpl.UnknownFields
+	sizeCache         protoimpl.SizeCache
 }
 
 func (x *Mount) Reset() {
@@ -1900,6 +1902,13 @@ func (x *Mount) GetPropagation() Mount_Propagation {
 		return x.Propagation
 	}
 	return Mount_PRIVATE
+}
+
+func (x *Mount) GetRecursiveReadOnly() bool {
+	if x != nil {
+		return x.RecursiveReadOnly
+	}
+	return false
 }
 
 // Probe is asked by the agent; its figures are Kubernetes', defaults filled in.
@@ -2418,8 +2427,10 @@ type SecurityContext struct {
 	Seccomp          SecurityContext_Seccomp `protobuf:"varint,10,opt,name=seccomp,proto3,enum=firkin.agent.v1.SecurityContext_Seccomp" json:"seccomp,omitempty"`
 	SeccompProfile   []byte                  `protobuf:"bytes,11,opt,name=seccomp_profile,json=seccompProfile,proto3" json:"seccomp_profile,omitempty"` // JSON as Docker and the kubelet take it
 	UnmaskedProc     bool                    `protobuf:"varint,12,opt,name=unmasked_proc,json=unmaskedProc,proto3" json:"unmasked_proc,omitempty"`
-	unknownFields    protoimpl.UnknownFields
-	sizeCache        protoimpl.SizeCache
+	// Only extra_groups: not those that the image's /etc/group has for the user.
+	StrictGroups  bool `protobuf:"varint,13,opt,name=strict_groups,json=strictGroups,proto3" json:"strict_groups,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *SecurityContext) Reset() {
@@ -2532,6 +2543,13 @@ func (x *SecurityContext) GetSeccompProfile() []byte {
 func (x *SecurityContext) GetUnmaskedProc() bool {
 	if x != nil {
 		return x.UnmaskedProc
+	}
+	return false
+}
+
+func (x *SecurityContext) GetStrictGroups() bool {
+	if x != nil {
+		return x.StrictGroups
 	}
 	return false
 }
@@ -4478,13 +4496,14 @@ const file_agent_proto_rawDesc = "" +
 	"\x04disk\x18\x01 \x01(\tR\x04disk\x12\x1b\n" +
 	"\tread_only\x18\x02 \x01(\bR\breadOnly\")\n" +
 	"\x13RemoveVolumeRequest\x12\x12\n" +
-	"\x04name\x18\x01 \x01(\tR\x04name\"\xf7\x01\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\"\xa7\x02\n" +
 	"\x05Mount\x12\x16\n" +
 	"\x06volume\x18\x01 \x01(\tR\x06volume\x12\x12\n" +
 	"\x04path\x18\x02 \x01(\tR\x04path\x12\x1b\n" +
 	"\tread_only\x18\x03 \x01(\bR\breadOnly\x12\x19\n" +
 	"\bsub_path\x18\x04 \x01(\tR\asubPath\x12D\n" +
-	"\vpropagation\x18\x05 \x01(\x0e2\".firkin.agent.v1.Mount.PropagationR\vpropagation\"D\n" +
+	"\vpropagation\x18\x05 \x01(\x0e2\".firkin.agent.v1.Mount.PropagationR\vpropagation\x12.\n" +
+	"\x13recursive_read_only\x18\x06 \x01(\bR\x11recursiveReadOnly\"D\n" +
 	"\vPropagation\x12\v\n" +
 	"\aPRIVATE\x10\x00\x12\x15\n" +
 	"\x11HOST_TO_CONTAINER\x10\x01\x12\x11\n" +
@@ -4524,7 +4543,7 @@ const file_agent_proto_rawDesc = "" +
 	"\n" +
 	"GRPCAction\x12\x12\n" +
 	"\x04port\x18\x01 \x01(\rR\x04port\x12\x18\n" +
-	"\aservice\x18\x02 \x01(\tR\aservice\"\xa7\x04\n" +
+	"\aservice\x18\x02 \x01(\tR\aservice\"\xcc\x04\n" +
 	"\x0fSecurityContext\x12\x17\n" +
 	"\x04user\x18\x01 \x01(\x03H\x00R\x04user\x88\x01\x01\x12\x19\n" +
 	"\x05group\x18\x02 \x01(\x03H\x01R\x05group\x88\x01\x01\x12\x19\n" +
@@ -4540,7 +4559,8 @@ const file_agent_proto_rawDesc = "" +
 	"\aseccomp\x18\n" +
 	" \x01(\x0e2(.firkin.agent.v1.SecurityContext.SeccompR\aseccomp\x12'\n" +
 	"\x0fseccomp_profile\x18\v \x01(\fR\x0eseccompProfile\x12#\n" +
-	"\runmasked_proc\x18\f \x01(\bR\funmaskedProc\"3\n" +
+	"\runmasked_proc\x18\f \x01(\bR\funmaskedProc\x12#\n" +
+	"\rstrict_groups\x18\r \x01(\bR\fstrictGroups\"3\n" +
 	"\aSeccomp\x12\v\n" +
 	"\aDEFAULT\x10\x00\x12\x0e\n" +
 	"\n" +

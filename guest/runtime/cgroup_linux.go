@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -17,26 +18,38 @@ import (
 // killLimit bounds the wait for killed processes to be gone.
 const killLimit = 10 * time.Second
 
-// prepareCgroups lets containers' cgroups have limits, and keeps devices from them.
+// prepareCgroups lets containers' cgroups have limits, and keeps devices from those that
+// are not privileged.
 func prepareCgroups() error {
-	parent := filepath.Join(cgroupRoot, containersCgroup)
-	if err := os.MkdirAll(parent, 0o755); err != nil {
-		return fmt.Errorf("prepare cgroups: %w", err)
+	dirs := []string{cgroupRoot}
+	for _, parent := range []string{containersCgroup, privilegedCgroup} {
+		dir := filepath.Join(cgroupRoot, parent)
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			return fmt.Errorf("prepare cgroups: %w", err)
+		}
+		dirs = append(dirs, dir)
 	}
-	for _, dir := range []string{cgroupRoot, parent} {
+	for _, dir := range dirs {
 		if err := os.WriteFile(filepath.Join(dir, "cgroup.subtree_control"), []byte("+cpu +memory +pids +io"), 0); err != nil {
 			return fmt.Errorf("prepare cgroups: %w", err)
 		}
 	}
-	return restrictDevices(parent)
+	return restrictDevices(filepath.Join(cgroupRoot, containersCgroup))
 }
 
 // cgroup is a container's cgroup.
 type cgroup struct{ dir string }
 
-func cgroupOf(id string) cgroup {
-	return cgroup{filepath.Join(cgroupRoot, containersCgroup, id)}
+// cgroupName is the path of a container's cgroup below the root of all.
+func cgroupName(id string, privileged bool) string {
+	if privileged {
+		return path.Join("/", privilegedCgroup, id)
+	}
+	return path.Join("/", containersCgroup, id)
 }
+
+// cgroupAt is the cgroup with that path below the root.
+func cgroupAt(name string) cgroup { return cgroup{filepath.Join(cgroupRoot, name)} }
 
 // kill ends every process in it. A cgroup that is gone is fine.
 func (c cgroup) kill() error {

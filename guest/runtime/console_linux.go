@@ -1,14 +1,45 @@
 package runtime
 
 import (
+	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"net"
 	"os"
+	"path/filepath"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/firkin-dev/firkin-reconcile/guest/runtime/reap"
 )
+
+// invokeTerminal is invoke for a process with a terminal, which it returns too. id is the
+// container's.
+func (r *Runtime) invokeTerminal(ctx context.Context, dir, id string, command ...string) (*reap.Child, *os.File, error) {
+	// Not below the container's directory: a socket's path has at most 107 bytes.
+	path := filepath.Join(consoleDir, rand.Text()+".sock")
+	socket, err := listenConsole(path)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer socket.close()
+	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer func() { _ = null.Close() }() // holds nothing
+	child, err := r.invoke(ctx, dir, [3]*os.File{null, null, null}, append(command, "--console-socket="+path, id)...)
+	if err != nil {
+		return nil, nil, err
+	}
+	terminal, err := socket.take()
+	if err != nil {
+		return nil, nil, errors.Join(err, child.Signal(unix.SIGKILL))
+	}
+	return child, terminal, nil
+}
 
 // consoleSocket is where crun sends the terminal of a process to.
 type consoleSocket struct {

@@ -39,7 +39,7 @@ func (r *Runtime) Prepare(ctx context.Context, id string, spec *agentpb.Containe
 		return fmt.Errorf("prepare container %s: it is there already", id)
 	}
 	r.containers[id] = c
-	hostname := r.hostname
+	hostname, network := r.hostname, r.network
 	r.mu.Unlock()
 	defer func() {
 		if err != nil {
@@ -53,7 +53,7 @@ func (r *Runtime) Prepare(ctx context.Context, id string, spec *agentpb.Containe
 	if err := c.mountRoot(lower); err != nil {
 		return err
 	}
-	return r.writeBundle(c, spec, hostname)
+	return r.writeBundle(ctx, c, spec, hostname, network)
 }
 
 // lower returns the directory that the container's root file system is based on.
@@ -103,13 +103,13 @@ func (c *container) mountRoot(lower string) error {
 }
 
 // writeBundle makes all else of the OCI bundle.
-func (r *Runtime) writeBundle(c *container, spec *agentpb.ContainerSpec, hostname string) error {
+func (r *Runtime) writeBundle(ctx context.Context, c *container, spec *agentpb.ContainerSpec, hostname string, network *agentpb.NetworkConfig) error {
 	root, err := openDir(c.path("merged"))
 	if err != nil {
 		return err
 	}
 	defer func() { _ = root.Close() }() // opened to look below it
-	who, err := imageUser(root, spec.GetUser())
+	who, err := r.containerUser(root, spec)
 	if err != nil {
 		return err
 	}
@@ -120,7 +120,7 @@ func (r *Runtime) writeBundle(c *container, spec *agentpb.ContainerSpec, hostnam
 	if err := workDir.Close(); err != nil {
 		return err
 	}
-	binds, err := c.writeFiles(hostname)
+	binds, err := c.writeFiles(hostname, network)
 	if err != nil {
 		return err
 	}
@@ -131,20 +131,59 @@ func (r *Runtime) writeBundle(c *container, spec *agentpb.ContainerSpec, hostnam
 		}
 		binds = append(binds, b)
 	}
+	if target := spec.GetTerminationMessagePath(); target != "" {
+		b, err := c.messageBind(target)
+		if err != nil {
+			return fmt.Errorf("termination message: %w", err)
+		}
+		binds = append(binds, b)
+	}
 	sortBinds(binds)
-	oci := buildSpec(specInput{
-		container: spec, user: who, hostname: hostname, rootfs: c.path("merged"),
-		cgroup: path.Join("/", containersCgroup, c.id), binds: binds,
-	})
+	return r.writeSpec(ctx, c, specInput{container: spec, user: who, hostname: hostname, rootfs: c.path("merged"), binds: binds})
+}
+
+// writeSpec completes the OCI spec by what the container may do and see, and writes it.
+func (r *Runtime) writeSpec(ctx context.Context, c *container, in specInput) error {
+	var err error
+	if in.security, err = resolveSecurity(in.container.GetSecurity()); err != nil {
+		return err
+	}
+	if in.pids, err = r.pidNamespace(ctx); err != nil {
+		return err
+	}
+	if in.security.privileged {
+		if in.devices, err = machineDevices("/dev"); err != nil {
+			return err
+		}
+	}
+	in.cgroup = cgroupName(c.id, in.security.privileged)
+	oci := buildSpec(in)
+	if err := addSeccomp(oci, in.container.GetSecurity()); err != nil {
+		return err
+	}
+	filter, err := r.filters.use(oci)
+	if err != nil {
+		return err
+	}
 	r.mu.Lock()
-	c.process = oci.Process
+	c.filter = filter
+	c.process, c.cgroup, c.stdin = oci.Process, cgroupAt(in.cgroup), in.container.GetStdin()
 	r.mu.Unlock()
 	return writeJSON(c.path("config.json"), oci)
 }
 
+// containerUser is who a container runs as.
+func (r *Runtime) containerUser(root *os.File, spec *agentpb.ContainerSpec) (user, error) {
+	who, err := imageUser(root, userSpec(spec.GetUser(), spec.GetSecurity()))
+	if err != nil {
+		return user{}, err
+	}
+	return who.withSecurity(spec.GetSecurity(), r.group())
+}
+
 // writeFiles makes the files every container gets.
-func (c *container) writeFiles(hostname string) ([]bindMount, error) {
-	files := generatedFiles(hostname)
+func (c *container) writeFiles(hostname string, network *agentpb.NetworkConfig) ([]bindMount, error) {
+	files := generatedFiles(hostname, network)
 	var binds []bindMount
 	for _, target := range slices.Sorted(maps.Keys(files)) {
 		source := filepath.Join(c.path("files"), path.Base(target))
@@ -154,41 +193,6 @@ func (c *container) writeFiles(hostname string) ([]bindMount, error) {
 		binds = append(binds, bindMount{source: source, target: target})
 	}
 	return binds, nil
-}
-
-// volume returns the bind mount of an emptyDir, or of a path in one.
-func (r *Runtime) volume(c *container, i int, m *agentpb.Mount) (bindMount, error) {
-	source, err := r.emptyDir(m.GetVolume())
-	if err != nil {
-		return bindMount{}, err
-	}
-	if !path.IsAbs(m.GetPath()) {
-		return bindMount{}, errors.New("path in the container is not absolute")
-	}
-	b := bindMount{source: source, target: path.Clean(m.GetPath()), readOnly: m.GetReadOnly()}
-	if _, err := os.Stat(source); err != nil {
-		return bindMount{}, err
-	}
-	if m.GetSubPath() == "" {
-		return b, nil
-	}
-	root, err := openDir(source)
-	if err != nil {
-		return bindMount{}, err
-	}
-	defer func() { _ = root.Close() }() // opened to look below it
-	sub, err := ensureDirIn(root, m.GetSubPath())
-	if err != nil {
-		return bindMount{}, fmt.Errorf("sub-path: %w", err)
-	}
-	defer func() { _ = sub.Close() }() // the mount holds it
-	// A container could swap the path for a link until crun mounts it: give crun a
-	// mount of what was found.
-	b.source = filepath.Join(c.path("volumes"), fmt.Sprint(i))
-	r.mu.Lock()
-	c.binds = append(c.binds, b.source)
-	r.mu.Unlock()
-	return b, bindTo(sub, b.source)
 }
 
 // imageUser resolves a user by the image's own files. They may be missing.
@@ -252,18 +256,23 @@ func (r *Runtime) clean(ctx context.Context, id, dir string) error {
 	if err != nil {
 		return err
 	}
-	for _, path := range append(volumes, filepath.Join(dir, "merged")) {
-		if err := detach(path); err != nil {
+	for _, path := range volumes {
+		if err := detachAll(path); err != nil {
 			return err
 		}
+	}
+	if err := detach(filepath.Join(dir, "merged")); err != nil {
+		return err
 	}
 	return os.RemoveAll(dir)
 }
 
 // forget ends a container's processes and removes what crun keeps of it.
 func (r *Runtime) forget(ctx context.Context, id string) error {
-	if err := cgroupOf(id).remove(ctx); err != nil {
-		return err
+	for _, privileged := range []bool{false, true} {
+		if err := cgroupAt(cgroupName(id, privileged)).remove(ctx); err != nil {
+			return err
+		}
 	}
 	return os.RemoveAll(filepath.Join(runDir, id))
 }

@@ -64,7 +64,7 @@ func (r *Runtime) invoke(ctx context.Context, dir string, stdio [3]*os.File, com
 	logFile, pidFile := filepath.Join(dir, "crun.log"), filepath.Join(dir, "pid")
 	argv := append([]string{
 		"crun", "--root", runDir, "--cgroup-manager=cgroupfs", "--log=" + logFile, "--log-format=json",
-		command[0], "--detach", "--pid-file=" + pidFile,
+		command[0], "--pid-file=" + pidFile,
 	}, command[1:]...)
 
 	release := r.reaper.Hold()

@@ -3,10 +3,14 @@ package runtime
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
+	"path/filepath"
 	"runtime"
+	"strings"
 	"unsafe"
 
+	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 )
 
@@ -65,6 +69,51 @@ func loadDeviceProgram(code []byte) (fd int, err error) {
 		license:   uint64(uintptr(unsafe.Pointer(&license[0]))),
 	}
 	return bpf(unix.BPF_PROG_LOAD, unsafe.Pointer(&attr), unsafe.Sizeof(attr))
+}
+
+// machineDevices lists the devices below dir, as the names of nodes and what they stand for.
+// Left out are what every container has of its own, and the port that the pod's host is
+// reached by.
+func machineDevices(dir string) ([]specs.LinuxDevice, error) {
+	var devices []specs.LinuxDevice
+	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil // a disk may go at any time
+		}
+		if err != nil {
+			return err
+		}
+		name := d.Name()
+		if d.IsDir() {
+			if path != dir && (name == "pts" || name == "shm" || name == "mqueue" || name == "fd") {
+				return filepath.SkipDir
+			}
+			return nil
+		}
+		if d.Type()&fs.ModeDevice == 0 || name == "console" || name == "ptmx" || strings.HasPrefix(name, "vport") {
+			return nil
+		}
+		var st unix.Stat_t
+		if err := unix.Lstat(path, &st); err != nil {
+			if errors.Is(err, fs.ErrNotExist) {
+				return nil
+			}
+			return err
+		}
+		kind, mode := "b", fs.FileMode(st.Mode)&fs.ModePerm
+		if st.Mode&unix.S_IFMT == unix.S_IFCHR {
+			kind = "c"
+		}
+		devices = append(devices, specs.LinuxDevice{
+			Path: path, Type: kind, Major: int64(unix.Major(st.Rdev)), Minor: int64(unix.Minor(st.Rdev)),
+			FileMode: &mode, UID: &st.Uid, GID: &st.Gid,
+		})
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("list devices: %w", err)
+	}
+	return devices, nil
 }
 
 func bpf(command uintptr, attr unsafe.Pointer, size uintptr) (int, error) {

@@ -25,31 +25,62 @@ func (r *Runtime) emptyDir(name string) (string, error) {
 	return r.pod("emptydir", name)
 }
 
+// emptyDirMode is what a new emptyDir has.
+const emptyDirMode = 0o777
+
 // CreateEmptyDir implements agent.Runtime.
-func (r *Runtime) CreateEmptyDir(_ context.Context, dir *agentpb.AddEmptyDirRequest) error {
+func (r *Runtime) CreateEmptyDir(ctx context.Context, dir *agentpb.AddEmptyDirRequest) error {
 	path, err := r.emptyDir(dir.GetName())
 	if err != nil {
 		return err
 	}
-	if err := os.Mkdir(path, 0o777); err != nil && !errors.Is(err, fs.ErrExist) {
-		return fmt.Errorf("create emptyDir: %w", err)
+	if err := r.createEmptyDir(ctx, path, dir); err != nil {
+		return fmt.Errorf("create emptyDir %s: %w", dir.GetName(), err)
 	}
-	if dir.GetMemory() {
-		if mounted, err := isMount(path); err != nil || mounted {
+	return nil
+}
+
+func (r *Runtime) createEmptyDir(ctx context.Context, path string, dir *agentpb.AddEmptyDirRequest) error {
+	// Mode 0 stands for one that is not finished: later its mode is its users'.
+	err := os.Mkdir(path, 0)
+	if err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	info, err := os.Lstat(path)
+	if err != nil {
+		return err
+	}
+	if info.Mode().Perm() == 0 {
+		if err := os.Chmod(path, emptyDirMode); err != nil {
 			return err
 		}
-		options := "mode=0777"
-		if limit := dir.GetSizeLimitBytes(); limit > 0 {
-			options += ",size=" + strconv.FormatInt(limit, 10)
-		}
-		if err := unix.Mount("tmpfs", path, "tmpfs", unix.MS_NODEV, options); err != nil {
-			return fmt.Errorf("create emptyDir %s: mount tmpfs: %w", dir.GetName(), err)
-		}
-		return nil
 	}
-	// What mkdir made was cut by the umask.
-	if err := os.Chmod(path, 0o777); err != nil {
-		return fmt.Errorf("create emptyDir: %w", err)
+	switch limit := dir.GetSizeLimitBytes(); {
+	case dir.GetMemory():
+		err = mountMemory(path, limit)
+	case limit > 0:
+		err = r.mountSized(ctx, dir.GetName(), path, limit)
+	}
+	if err != nil {
+		return err
+	}
+	if gid := r.group(); gid != nil {
+		return ownTree(ctx, path, *gid)
+	}
+	return nil
+}
+
+// mountMemory mounts a tmpfs of at most limit bytes, of the kernel's default size for 0.
+func mountMemory(path string, limit int64) error {
+	if mounted, err := isMount(path); err != nil || mounted {
+		return err
+	}
+	options := "mode=0777"
+	if limit > 0 {
+		options += ",size=" + strconv.FormatInt(limit, 10)
+	}
+	if err := unix.Mount("tmpfs", path, "tmpfs", unix.MS_NODEV, options); err != nil {
+		return fmt.Errorf("mount tmpfs: %w", err)
 	}
 	return nil
 }
@@ -60,13 +91,26 @@ func (r *Runtime) RemoveEmptyDir(_ context.Context, name string) error {
 	if err != nil {
 		return err
 	}
-	if err := detach(path); err != nil {
-		return fmt.Errorf("remove emptyDir: %w", err)
+	err = detachAll(path)
+	if err == nil {
+		err = os.RemoveAll(path)
 	}
-	if err := os.RemoveAll(path); err != nil {
+	if err == nil {
+		err = r.removeImage(name)
+	}
+	if err != nil {
 		return fmt.Errorf("remove emptyDir: %w", err)
 	}
 	return nil
+}
+
+// closeEmptyDir unmounts what is mounted at an emptyDir's path, with all of it written out.
+func closeEmptyDir(path string) error {
+	mounted, err := isMount(path)
+	if err != nil || !mounted {
+		return err
+	}
+	return errors.Join(syncMount(path), detachAll(path))
 }
 
 // EmptyDirUsage implements agent.Runtime.
@@ -85,7 +129,10 @@ func (r *Runtime) EmptyDirUsage(ctx context.Context, name string) (int64, error)
 	if err := unix.Fstatfs(int(dir.Fd()), &st); err != nil {
 		return 0, fmt.Errorf("emptyDir usage: %w", err)
 	}
-	if st.Type == unix.TMPFS_MAGIC {
+	if sized, err := r.isSized(name); err != nil || sized || st.Type == unix.TMPFS_MAGIC {
+		if err != nil {
+			return 0, fmt.Errorf("emptyDir usage: %w", err)
+		}
 		return int64(st.Blocks-st.Bfree) * st.Bsize, nil
 	}
 	used, err := diskUsage(ctx, root.FS())

@@ -45,11 +45,11 @@ func (r *Runtime) execPlain(ctx context.Context, c *container, dir, processFile 
 	spec *agentpb.ExecRequest_Start, stdio agent.ExecIO,
 ) (*process, error) {
 	var child *reap.Child
-	group := cgroupOf(c.id)
+	group := c.cgroup
 	before := group.oomKills()
 	start := func(files [3]*os.File) error {
 		var err error
-		child, err = r.invoke(ctx, dir, files, "exec", "--process="+processFile, c.id)
+		child, err = r.invoke(ctx, dir, files, "exec", "--detach", "--process="+processFile, c.id)
 		return err
 	}
 	var streams []*stream
@@ -59,7 +59,7 @@ func (r *Runtime) execPlain(ctx context.Context, c *container, dir, processFile 
 		if err != nil {
 			return nil, err
 		}
-		return newExec(child, group, before, streams), nil
+		return newExec(child, group, before, streams).begin(), nil
 	}
 	end, w, err := os.Pipe()
 	if err != nil {
@@ -69,7 +69,7 @@ func (r *Runtime) execPlain(ctx context.Context, c *container, dir, processFile 
 	if err := errors.Join(err, end.Close()); err != nil {
 		return nil, errors.Join(err, w.Close())
 	}
-	p := newExec(child, group, before, streams)
+	p := newExec(child, group, before, streams).begin()
 	go feed(w, stdio.Stdin, p.done)
 	return p, nil
 }
@@ -82,7 +82,7 @@ func newExec(child *reap.Child, group cgroup, oomBefore int, streams []*stream) 
 		}
 		return nil
 	}
-	return newProcess(child, group, kill, oomBefore, streams)
+	return &process{child: child, cgroup: group, killer: kill, oomBefore: oomBefore, streams: streams}
 }
 
 // feed copies a process' input to it, and closes it at the end of the input or of
@@ -104,38 +104,20 @@ func feed(w *os.File, input io.Reader, done <-chan struct{}) {
 func (r *Runtime) execTerminal(ctx context.Context, c *container, dir, processFile string,
 	spec *agentpb.ExecRequest_Start, stdio agent.ExecIO,
 ) (*process, error) {
-	// Not below the container's directory: a socket's path has at most 107 bytes.
-	path := filepath.Join(consoleDir, filepath.Base(dir)+".sock")
-	socket, err := listenConsole(path)
+	before := c.cgroup.oomKills()
+	child, terminal, err := r.invokeTerminal(ctx, dir, c.id, "exec", "--detach", "--process="+processFile, "--tty")
 	if err != nil {
 		return nil, err
-	}
-	defer socket.close()
-	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { _ = null.Close() }() // holds nothing
-	group := cgroupOf(c.id)
-	before := group.oomKills()
-	child, err := r.invoke(ctx, dir, [3]*os.File{null, null, null},
-		"exec", "--process="+processFile, "--tty", "--console-socket="+path, c.id)
-	if err != nil {
-		return nil, err
-	}
-	terminal, err := socket.take()
-	if err != nil {
-		return nil, errors.Join(err, child.Signal(unix.SIGKILL))
 	}
 	if spec.GetRows() > 0 && spec.GetColumns() > 0 {
 		if err := setSize(terminal, spec.GetRows(), spec.GetColumns()); err != nil {
 			return nil, errors.Join(err, child.Signal(unix.SIGKILL), terminal.Close())
 		}
 	}
-	p := newExec(child, group, before, []*stream{newStream(terminal, stdio.Stdout)})
+	p := newExec(child, c.cgroup, before, []*stream{newStream(terminal, stdio.Stdout)})
 	p.terminal = terminal
 	if stdio.Stdin != nil && spec.GetStdin() {
 		go func() { _, _ = io.Copy(terminal, stdio.Stdin) }() // ends with the input; the stream closes the terminal
 	}
-	return p, nil
+	return p.begin(), nil
 }

@@ -6,25 +6,55 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
 
 	"golang.org/x/sys/unix"
 )
 
 // isMount tells whether something is mounted at path. A path that is not there is no mount.
 func isMount(path string) (bool, error) {
-	var here, above unix.Stat_t
-	err := unix.Lstat(path, &here)
+	var st unix.Statx_t
+	// What the kernel knows is enough: the server of a share may be gone.
+	const flags = unix.AT_SYMLINK_NOFOLLOW | unix.AT_NO_AUTOMOUNT | unix.AT_STATX_DONT_SYNC
+	err := unix.Statx(unix.AT_FDCWD, path, flags, 0, &st)
 	if errors.Is(err, fs.ErrNotExist) {
 		return false, nil
 	}
 	if err != nil {
 		return false, fmt.Errorf("look at %s: %w", path, err)
 	}
-	if err := unix.Lstat(filepath.Dir(path), &above); err != nil {
-		return false, fmt.Errorf("look at %s: %w", filepath.Dir(path), err)
+	return st.Attributes&unix.STATX_ATTR_MOUNT_ROOT != 0, nil
+}
+
+// ensureMount makes path a mount of its own, so that it can have a propagation of its own.
+func ensureMount(path string) error {
+	mounted, err := isMount(path)
+	if err != nil || mounted {
+		return err
 	}
-	return here.Dev != above.Dev, nil
+	if err := unix.Mount(path, path, "", unix.MS_BIND, ""); err != nil {
+		return fmt.Errorf("bind %s: %w", path, err)
+	}
+	if err := unix.Mount("", path, "", unix.MS_PRIVATE, ""); err != nil {
+		return errors.Join(fmt.Errorf("make mount of %s private: %w", path, err), detach(path))
+	}
+	return nil
+}
+
+// detachAll detaches whatever is stacked at path, with all mounts below it; what shares
+// these mounts keeps its own.
+func detachAll(path string) error {
+	for {
+		mounted, err := isMount(path)
+		if err != nil || !mounted {
+			return err
+		}
+		if err := unix.Mount("", path, "", unix.MS_PRIVATE|unix.MS_REC, ""); err != nil {
+			return fmt.Errorf("make mount of %s private: %w", path, err)
+		}
+		if err := detach(path); err != nil {
+			return err
+		}
+	}
 }
 
 // detach unmounts what is mounted at path, at once for new users and for good when

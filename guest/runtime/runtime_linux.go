@@ -31,8 +31,9 @@ const (
 	runDir     = "/run/firkin/crun" // crun's own state
 	consoleDir = "/run/firkin/console"
 	cgroupRoot = "/sys/fs/cgroup"
-	// containersCgroup is the parent of all containers' cgroups.
+	// Parents of the containers' cgroups; devices are kept from those of the first.
 	containersCgroup = "containers"
+	privilegedCgroup = "privileged"
 )
 
 // Runtime is the agent's Runtime on Linux. There can be one per system.
@@ -46,8 +47,22 @@ type Runtime struct {
 	mu         sync.Mutex
 	podDir     string // "" until the store is open
 	hostname   string
+	network    *agentpb.NetworkConfig
 	containers map[string]*container
 	templates  map[string]*template // by disk id
+	fsGroup    *int                 // the group that owns volumes, nil for none
+	processes  processSpace
+	filters    filterCache
+
+	pauseMu sync.Mutex  // held while pause is started
+	pause   *reap.Child // the first process of the namespace that containers share
+
+	volumesDir string
+	volumesMu  sync.Mutex
+	volumes    map[string]*podVolume // by name
+
+	disksMu sync.Mutex // held while disks and shares are mounted
+	disks   map[string]*volumeDisk
 }
 
 var _ agent.Runtime = (*Runtime)(nil)
@@ -57,8 +72,11 @@ type container struct {
 	id      string
 	dir     string
 	process *specs.Process // as in its spec; exec starts from it
-	disk    string         // its template disk, "" when it has none
-	binds   []string       // mounts made for it in the guest, beside its root
+	cgroup  cgroup
+	stdin   bool
+	filter  filterKey
+	disk    string   // its template disk, "" when it has none
+	binds   []string // mounts made for it in the guest, beside its root
 }
 
 // Options of a Runtime.
@@ -87,17 +105,23 @@ func New(opt Options) (*Runtime, error) {
 			return nil, fmt.Errorf("make runtime directory: %w", err)
 		}
 	}
-	if err := prepareCgroups(); err != nil {
+	if err := errors.Join(prepareCgroups(), mountShm()); err != nil {
 		return nil, err
 	}
 	return &Runtime{
 		reaper: opt.Reaper, log: opt.Log, crun: crun, bootID: strings.TrimSpace(string(bootID)), ready: opt.Ready,
 		containers: map[string]*container{}, templates: map[string]*template{},
+		filters:    filterCache{dir: runDir},
+		volumesDir: volumesDir, volumes: map[string]*podVolume{}, disks: map[string]*volumeDisk{},
 	}, nil
 }
 
 // BootID implements agent.Runtime.
-func (r *Runtime) BootID() string { return r.bootID }
+func (r *Runtime) BootID() string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.bootID
+}
 
 // SetTime implements agent.Runtime.
 func (r *Runtime) SetTime(t time.Time) error {

@@ -13,63 +13,74 @@ import (
 // ociVersion is the version of the specification the spec keeps to.
 const ociVersion = "1.0.2"
 
-// bindMount is something of the guest that a container sees.
-type bindMount struct {
-	source   string // absolute, in the guest
-	target   string // absolute, in the container
-	readOnly bool
-}
+// terminalType is what programs are told of a terminal that do not know better.
+const terminalType = "TERM=xterm"
 
 // specInput is all that a container's OCI spec is built from.
 type specInput struct {
 	container *agentpb.ContainerSpec
 	user      user
+	security  security
 	hostname  string
 	rootfs    string
 	cgroup    string // path below the cgroup root
 	binds     []bindMount
+	pids      pidNamespace
+	// devices of the machine that a privileged container gets.
+	devices []specs.LinuxDevice
 }
 
-// buildSpec makes the OCI spec. It is a pure function.
+// buildSpec makes the OCI spec, but for the seccomp filter. It is a pure function.
 func buildSpec(in specInput) *specs.Spec {
-	c := in.container
+	c, s := in.container, in.security
 	oomScore := containerOOMScore
-	return &specs.Spec{
-		Version:  ociVersion,
-		Hostname: in.hostname,
-		Root:     &specs.Root{Path: in.rootfs},
+	spec := &specs.Spec{
+		Version: ociVersion,
+		Root:    &specs.Root{Path: in.rootfs, Readonly: s.readOnlyRoot},
 		Process: &specs.Process{
-			Args:         c.GetArgv(),
-			Env:          buildEnv(c.GetEnv(), "HOSTNAME="+in.hostname, "HOME="+in.user.home),
-			Cwd:          cwd(c),
-			User:         in.user.oci(),
-			Capabilities: capabilities(),
-			Rlimits:      []specs.POSIXRlimit{{Type: "RLIMIT_NOFILE", Soft: openFilesSoft, Hard: openFilesHard}},
+			Terminal:        c.GetTty(),
+			Args:            c.GetArgv(),
+			Env:             containerEnv(in),
+			Cwd:             cwd(c),
+			User:            in.user.oci(),
+			Capabilities:    ociCapabilities(s.capabilities),
+			NoNewPrivileges: s.noNewPrivileges,
+			Rlimits:         []specs.POSIXRlimit{{Type: "RLIMIT_NOFILE", Soft: openFilesSoft, Hard: openFilesHard}},
 			// Above that of PID 1, which is inherited otherwise.
 			OOMScoreAdj: &oomScore,
 		},
-		Mounts: append(systemMounts(), ociBinds(in.binds)...),
+		Mounts: append(systemMounts(s.privileged), ociBinds(in.binds)...),
 		Linux: &specs.Linux{
-			Namespaces: []specs.LinuxNamespace{
-				{Type: specs.PIDNamespace}, {Type: specs.MountNamespace}, {Type: specs.IPCNamespace},
-				{Type: specs.UTSNamespace}, {Type: specs.CgroupNamespace},
-			},
-			CgroupsPath:   in.cgroup,
-			Resources:     resources(c.GetResources()),
-			MaskedPaths:   maskedPaths(),
-			ReadonlyPaths: readonlyPaths(),
+			Namespaces:        namespaces(in.pids),
+			CgroupsPath:       in.cgroup,
+			Resources:         resources(c.GetResources()),
+			RootfsPropagation: rootPropagation(in.binds),
+			Devices:           in.devices,
 		},
 	}
+	if !s.unmasked {
+		spec.Linux.MaskedPaths, spec.Linux.ReadonlyPaths = maskedPaths(), readonlyPaths()
+	}
+	return spec
+}
+
+// containerEnv is the container's environment with what every process has.
+func containerEnv(in specInput) []string {
+	defaults := []string{"HOSTNAME=" + in.hostname, "HOME=" + in.user.home}
+	if in.container.GetTty() {
+		defaults = append(defaults, terminalType)
+	}
+	return buildEnv(in.container.GetEnv(), defaults...)
 }
 
 // buildExec makes the process of an exec into a container from the container's own.
 func buildExec(container *specs.Process, req *agentpb.ExecRequest_Start) *specs.Process {
 	p := *container
 	p.Args = req.GetArgv()
+	p.Terminal = req.GetTty()
 	p.Env = buildEnv(append(append([]string{}, container.Env...), req.GetEnv()...))
 	if req.GetTty() {
-		p.Terminal = true
-		p.Env = buildEnv(p.Env, "TERM=xterm")
+		p.Env = buildEnv(p.Env, terminalType)
 		if req.GetRows() > 0 && req.GetColumns() > 0 {
 			p.ConsoleSize = &specs.Box{Height: uint(req.GetRows()), Width: uint(req.GetColumns())}
 		}
@@ -108,11 +119,6 @@ func buildEnv(env []string, defaults ...string) []string {
 	return out
 }
 
-func capabilities() *specs.LinuxCapabilities {
-	caps := defaultCapabilities()
-	return &specs.LinuxCapabilities{Bounding: caps, Effective: caps, Permitted: caps}
-}
-
 // resources turns requests and limits into cgroup settings, as Kubernetes does.
 func resources(r *agentpb.Resources) *specs.LinuxResources {
 	limit := int64(maxPIDs)
@@ -143,20 +149,6 @@ func sortBinds(binds []bindMount) {
 	})
 }
 
-func ociBinds(binds []bindMount) []specs.Mount {
-	var out []specs.Mount
-	for _, b := range binds {
-		mode := "rw"
-		if b.readOnly {
-			mode = "ro"
-		}
-		out = append(out, specs.Mount{
-			Destination: b.target, Type: "bind", Source: b.source, Options: []string{"rbind", "rprivate", mode},
-		})
-	}
-	return out
-}
-
 // overlayOptions are the mount options of a container's root file system.
 // volatile: nothing of it outlives a crash of the machine, so nothing is synced.
 func overlayOptions(lower, upper, work string) string {
@@ -174,14 +166,4 @@ func escapeOverlay(path, special string) string {
 		b.WriteByte(path[i])
 	}
 	return b.String()
-}
-
-// Files every container gets, by the path it sees them at.
-func generatedFiles(hostname string) map[string]string {
-	return map[string]string{
-		"/etc/hostname": hostname + "\n",
-		"/etc/hosts": "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n" +
-			"127.0.1.1\t" + hostname + "\n",
-		"/etc/resolv.conf": "# the pod has no network\n",
-	}
 }

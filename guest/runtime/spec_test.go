@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	specs "github.com/opencontainers/runtime-spec/specs-go"
 
 	"github.com/firkin-dev/firkin-reconcile/guest/agentpb"
 )
@@ -56,8 +57,28 @@ func TestBuildSpec(t *testing.T) {
 			cgroup: "/containers/c",
 			binds:  []bindMount{{source: "/v/data", target: "/data"}, {source: "/v/conf", target: "/conf", readOnly: true}},
 		}},
+		{"privileged.json", specInput{
+			container: &agentpb.ContainerSpec{Argv: []string{"/bin/true"}, Tty: true, Security: &agentpb.SecurityContext{Privileged: true}},
+			user:      user{home: "/root"}, hostname: "pod", rootfs: "/store/c/merged", cgroup: "/privileged/c",
+			pids:    pidNamespace{machine: true},
+			devices: []specs.LinuxDevice{{Path: "/dev/sda", Type: "b", Major: 8}},
+		}},
+		{"restricted.json", specInput{
+			container: &agentpb.ContainerSpec{Argv: []string{"/bin/true"}, Security: &agentpb.SecurityContext{
+				ReadOnlyRoot: true, NoNewPrivileges: true, DropCapabilities: []string{"ALL"}, AddCapabilities: []string{"NET_BIND_SERVICE"},
+			}},
+			user: user{uid: 7, gid: 8, groups: []uint32{8, 9}, home: "/"}, hostname: "pod", rootfs: "/store/c/merged", cgroup: "/containers/c",
+			pids: pidNamespace{init: 42},
+		}},
 	} {
-		t.Run(tt.golden, func(t *testing.T) { golden(t, tt.golden, buildSpec(tt.in)) })
+		t.Run(tt.golden, func(t *testing.T) {
+			s, err := resolveSecurity(tt.in.container.GetSecurity())
+			if err != nil {
+				t.Fatal(err)
+			}
+			tt.in.security = s
+			golden(t, tt.golden, buildSpec(tt.in))
+		})
 	}
 }
 
@@ -76,6 +97,11 @@ func TestBuildExec(t *testing.T) {
 	}
 	if !p.Terminal || p.ConsoleSize.Height != 24 || p.ConsoleSize.Width != 80 || p.User.UID != 7 || p.Args[0] != "top" {
 		t.Errorf("process %+v", p)
+	}
+	withTerminal := *container
+	withTerminal.Terminal = true
+	if p := buildExec(&withTerminal, &agentpb.ExecRequest_Start{Argv: []string{"top"}}); p.Terminal {
+		t.Error("an exec has the terminal of its container")
 	}
 	if len(container.Env) != before || container.Env[0] != "A=1" || container.Terminal {
 		t.Errorf("the container's own process was changed: %+v", container)

@@ -27,8 +27,10 @@ const (
 	// rescanAfter is when the bus is searched, should the plug event have been lost.
 	rescanAfter = 2 * time.Second
 	formatLimit = 5 * time.Minute
-	// unmountWait bounds the wait for the store's last user.
+	mkfsProgram = "/usr/sbin/mkfs.ext4"
+	// unmountWait bounds the wait for the last user of what is unmounted.
 	unmountWait = 2 * time.Second
+	unmountPoll = 10 * time.Millisecond
 )
 
 // OpenStore implements agent.Runtime.
@@ -48,6 +50,9 @@ func (r *Runtime) OpenStore(ctx context.Context, req *agentpb.ConfigureRequest) 
 	if err := unix.Sethostname([]byte(hostname)); err != nil {
 		return fmt.Errorf("set host name: %w", err)
 	}
+	if err := setNetwork(ctx, req.GetNetwork()); err != nil {
+		return err
+	}
 	if mounted, err := isMount(StoreDir); err != nil || !mounted {
 		if err := errors.Join(err, r.mountStore(ctx)); err != nil {
 			return err
@@ -61,8 +66,13 @@ func (r *Runtime) OpenStore(ctx context.Context, req *agentpb.ConfigureRequest) 
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.podDir, r.hostname = dir, hostname
-	return nil
+	r.podDir, r.hostname, r.network = dir, hostname, req.GetNetwork()
+	if req.FsGroup != nil {
+		gid := int(req.GetFsGroup())
+		r.fsGroup = &gid
+	}
+	r.processes = processSpace{shared: req.GetShareProcesses(), machine: req.GetHostPid()}
+	return setSysctls(req.GetSysctls())
 }
 
 func (r *Runtime) mountStore(ctx context.Context) error {
@@ -109,7 +119,7 @@ func isBlank(device string) (bool, error) {
 func (r *Runtime) format(ctx context.Context, device string) error {
 	ctx, cancel := context.WithTimeout(ctx, formatLimit)
 	defer cancel()
-	out, err := r.run(ctx, "/usr/sbin/mkfs.ext4", "-q", "-m", "0", "-E", "nodiscard,lazy_itable_init=1,lazy_journal_init=1", device)
+	out, err := r.run(ctx, mkfsProgram, "-q", "-m", "0", "-E", "nodiscard,lazy_itable_init=1,lazy_journal_init=1", device)
 	if err != nil {
 		return fmt.Errorf("format %s: %w: %s", device, err, bytes.TrimSpace(out))
 	}
@@ -171,11 +181,11 @@ func (r *Runtime) CloseStore(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	err = errors.Join(r.CleanAll(ctx), r.unmountTemplates())
+	err = errors.Join(r.CleanAll(ctx), r.removeVolumes(ctx), r.unmountTemplates())
 	volumes, globErr := filepath.Glob(filepath.Join(dir, "emptydir", "*"))
 	err = errors.Join(err, globErr)
 	for _, v := range volumes {
-		err = errors.Join(err, detach(v))
+		err = errors.Join(err, closeEmptyDir(v))
 	}
 	if syncErr := r.syncStore(); syncErr != nil {
 		err = errors.Join(err, syncErr)
@@ -193,7 +203,7 @@ func (r *Runtime) CloseStore(ctx context.Context) error {
 func unmountStore(ctx context.Context) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, unmountWait, unix.EBUSY)
 	defer cancel()
-	err := poll(ctx, 10*time.Millisecond, func() (bool, error) {
+	err := poll(ctx, unmountPoll, func() (bool, error) {
 		err := unix.Unmount(StoreDir, 0)
 		if errors.Is(err, unix.EBUSY) {
 			return false, nil
@@ -258,11 +268,15 @@ func (r *Runtime) StoreUsage(context.Context) (*agentpb.StoreUsage, error) {
 	if err := unix.Statfs(StoreDir, &st); err != nil {
 		return nil, fmt.Errorf("store usage: %w", err)
 	}
+	reserved, err := r.reservedBytes()
+	if err != nil {
+		return nil, fmt.Errorf("store usage: %w", err)
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return &agentpb.StoreUsage{
 		SizeBytes: int64(st.Blocks) * st.Bsize,
-		UsedBytes: int64(st.Blocks-st.Bfree) * st.Bsize,
+		UsedBytes: max(0, int64(st.Blocks-st.Bfree)*st.Bsize-reserved),
 		Templates: int32(len(r.templates)),
 	}, nil
 }
@@ -270,24 +284,44 @@ func (r *Runtime) StoreUsage(context.Context) (*agentpb.StoreUsage, error) {
 // fitrim is FITRIM of linux/fs.h, _IOWR('X', 121, struct fstrim_range).
 const fitrim = 0xc0185879
 
-// Trim implements agent.Runtime.
+// Trim implements agent.Runtime. The disks of claims are trimmed, too, and not counted.
 func (r *Runtime) Trim(context.Context) (uint64, error) {
 	if _, err := r.pod(); err != nil {
 		return 0, fmt.Errorf("trim: %w", err)
 	}
+	again, sizedErr := r.trimSized()
+	sizedErr = errors.Join(sizedErr, r.trimDisks())
 	// Blocks are free only once the journal has committed that they are.
-	if err := r.syncStore(); err != nil {
-		return 0, fmt.Errorf("trim: %w", err)
+	err := r.syncStore()
+	var trimmed uint64
+	if err == nil {
+		trimmed, err = trimMount(StoreDir)
 	}
-	f, err := os.Open(StoreDir)
+	if again != nil {
+		sizedErr = errors.Join(sizedErr, again())
+	}
+	if sizedErr != nil {
+		// One volume that is broken keeps nothing else from being trimmed.
+		r.log.Error(sizedErr, "not all volumes are trimmed")
+	}
 	if err != nil {
 		return 0, fmt.Errorf("trim: %w", err)
+	}
+	return trimmed, nil
+}
+
+// trimMount has the file system at path tell its disk of all free blocks; the kernel's
+// count of their bytes.
+func trimMount(path string) (uint64, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return 0, err
 	}
 	defer func() { _ = f.Close() }() // a directory
 	span := struct{ start, length, minLength uint64 }{length: 1<<64 - 1}
 	_, _, errno := unix.Syscall(unix.SYS_IOCTL, f.Fd(), fitrim, uintptr(unsafe.Pointer(&span)))
 	if errno != 0 {
-		return 0, fmt.Errorf("trim: %w", errno)
+		return 0, fmt.Errorf("FITRIM of %s: %w", path, errno)
 	}
 	return span.length, nil
 }

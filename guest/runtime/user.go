@@ -25,9 +25,13 @@ type user struct {
 	home     string
 }
 
+// oci: the primary group is among the further ones too, so that giving it up does not get
+// around files that deny it something.
 func (u user) oci() specs.User {
 	mask := uint32(0o022)
-	return specs.User{UID: u.uid, GID: u.gid, AdditionalGids: u.groups, Umask: &mask}
+	groups := append([]uint32{u.gid}, u.groups...)
+	slices.Sort(groups)
+	return specs.User{UID: u.uid, GID: u.gid, AdditionalGids: slices.Compact(groups), Umask: &mask}
 }
 
 // passwdEntry and groupEntry are lines of /etc/passwd and /etc/group.

@@ -25,6 +25,8 @@ func wantedModules() []string {
 		"overlay",
 		// Entropy, network.
 		"virtio_rng", "virtio_net",
+		// Directories of the host, emptyDirs with a size.
+		"virtiofs", "loop",
 	}
 }
 

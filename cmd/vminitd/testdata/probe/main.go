@@ -62,7 +62,10 @@ func run(command string, args []string) error {
 	case "echo":
 		return echo()
 	}
-	return nil
+	if done, err := security(command, args); done {
+		return err
+	}
+	return volume(command, args)
 }
 
 // sleep until TERM.
