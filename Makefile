@@ -14,7 +14,7 @@ PROTOC_GEN_GO_GRPC := google.golang.org/grpc/cmd/protoc-gen-go-grpc@v1.6.2
 
 GO_FILES := $(shell git ls-files --cached --others --exclude-standard '*.go' go.mod go.sum 2>/dev/null)
 
-.PHONY: help deps build guest demo test check bench clean generate fuzz
+.PHONY: help deps build sign guest demo test check bench clean generate fuzz
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -26,6 +26,10 @@ build: $(BIN) ## build bin/firkin-reconcile
 
 $(BIN): $(GO_FILES)
 	CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o $@ ./cmd/firkin-reconcile
+
+sign: ## macOS: build with Virtualization.framework and sign, which it asks for
+	CGO_ENABLED=1 go build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o $(BIN) ./cmd/firkin-reconcile
+	codesign --force --sign - --entitlements driver/vz/vz.entitlements $(BIN)
 
 guest: deps $(GUEST)/manifest.json ## build the guest bundle (kernel and initramfs; ARCH=amd64|arm64)
 
