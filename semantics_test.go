@@ -44,7 +44,7 @@ func TestSemanticsTable(t *testing.T) {
 			}
 		}
 	}
-	if rows != 14 {
-		t.Errorf("the table has %d rows with tests, want 14", rows)
+	if rows < 22 {
+		t.Errorf("the table has %d rows with tests, want at least 22", rows)
 	}
 }

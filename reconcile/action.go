@@ -56,7 +56,7 @@ type Action struct {
 	Type ActionType
 	Kind Kind
 	Pod  schema.Ref
-	// Name is the container's or emptyDir's name; for a pod, the pod's name.
+	// Name is the container's or volume's name; for a pod, the pod's name.
 	Name string
 	// Cause says why, in words a user understands.
 	Cause string

@@ -7,23 +7,30 @@ import (
 	"github.com/firkin-dev/firkin-reconcile/schema"
 )
 
-// addInitContainers plans the next init container; it says whether all have ended well.
-func (d *podDiffer) addInitContainers(status *schema.PodStatus) bool {
+// addInitContainers plans the next init container; it says whether all have ended well or,
+// being sidecars, have started. A container that has not run yet waits for those before it;
+// one that has run restarts whatever became of the sidecars.
+func (d *podDiffer) addInitContainers() bool {
+	started := true // all sidecars so far
 	for i := range d.pod.InitContainers {
 		c := &d.pod.InitContainers[i]
-		s := findContainer(status, c.Name)
+		s := findContainer(d.status, c.Name)
+		if c.Sidecar {
+			started = d.addSidecar(c, s, started) && started
+			continue
+		}
 		switch {
-		case d.goingContainers[c.Name]:
+		case d.goingContainers[c.Name], d.heldInits[c.Name], s == nil && !started:
 			return false
 		case s == nil:
 			d.addContainer(c, causeMissing)
 			return false
 		case s.State == schema.ContainerTerminated && s.ExitCode == 0:
 			continue
-		case s.State == schema.ContainerTerminated && d.pod.RestartPolicy == schema.RestartNever:
-			return false // the pod has failed
 		case s.State == schema.ContainerTerminated:
-			d.restart(c, s)
+			if d.restarts(c, s) { // else the pod has failed
+				d.restart(c, s)
+			}
 			return false
 		default:
 			if s.State != schema.ContainerExited {
@@ -32,27 +39,41 @@ func (d *podDiffer) addInitContainers(status *schema.PodStatus) bool {
 			return false
 		}
 	}
+	d.unstarted = !started
 	return true
 }
 
+// addSidecar plans a start of a sidecar, unless the pod has ended; it says whether the
+// sidecar has started. before: those before it have.
+func (d *podDiffer) addSidecar(c *schema.Container, s *schema.ContainerStatus, before bool) bool {
+	switch {
+	case d.over, d.goingContainers[c.Name]:
+	case s == nil && before:
+		d.addContainer(c, causeMissing)
+	case s == nil, s.State == schema.ContainerExited:
+	case s.State == schema.ContainerTerminated:
+		d.restart(c, s)
+	case isStarted(c, s):
+		return true
+	default:
+		d.wait(KindContainer, c.Name, "the sidecar "+notStarted(s), time.Time{})
+	}
+	return false
+}
+
 // addContainers plans all regular containers that do not run and should.
-func (d *podDiffer) addContainers(status *schema.PodStatus) {
+func (d *podDiffer) addContainers() {
 	for i := range d.pod.Containers {
 		c := &d.pod.Containers[i]
-		s := findContainer(status, c.Name)
+		s := findContainer(d.status, c.Name)
 		switch {
 		case d.goingContainers[c.Name]:
-		case s == nil:
+		case s == nil && !d.unstarted:
 			d.addContainer(c, causeMissing)
-		case s.State == schema.ContainerTerminated && restarts(d.pod.RestartPolicy, s.ExitCode):
+		case s != nil && s.State == schema.ContainerTerminated && d.restarts(c, s):
 			d.restart(c, s)
 		}
 	}
-}
-
-// restarts tells whether a regular container that ended is started again.
-func restarts(policy schema.RestartPolicy, exitCode int) bool {
-	return policy == schema.RestartAlways || policy == schema.RestartOnFailure && exitCode != 0
 }
 
 // restart plans the next run of a container that ended, after its back-off.
@@ -61,16 +82,28 @@ func (d *podDiffer) restart(c *schema.Container, s *schema.ContainerStatus) {
 		d.wait(KindContainer, c.Name, "back-off: "+ending(s), at)
 		return
 	}
-	d.addContainer(c, fmt.Sprintf("%s; restartPolicy is %s", ending(s), d.pod.RestartPolicy))
+	policy := d.pod.RestartPolicy
+	if c.Sidecar {
+		policy = schema.RestartAlways
+	}
+	cause := fmt.Sprintf("%s; restartPolicy is %s", ending(s), policy)
+	if job := d.pod.Job; job != nil && !c.Sidecar && policy == schema.RestartOnFailure {
+		cause += fmt.Sprintf(", try %d of %d in Job %s", d.failures()+1, job.BackoffLimit+1, job.Name)
+	}
+	d.addContainer(c, cause)
 }
 
-// addContainer plans a start, unless a volume of the container is on its way out.
+// addContainer plans a start, unless a volume of the container is not there or something
+// that it needs is missing.
 func (d *podDiffer) addContainer(c *schema.Container, cause string) {
-	for _, m := range c.Mounts {
-		if d.goingEmptyDirs[m.Volume] {
-			d.wait(KindContainer, c.Name, "its emptyDir "+m.Volume+" is being replaced", time.Time{})
-			return
-		}
+	words := d.lacks(c)
+	if len(words) > 0 {
+		d.lacking(KindContainer, c.Name, waitsFor(words))
+		return
 	}
-	d.try(KindContainer, c.Name, c.Digest(), cause)
+	if reason := d.unmade(c); reason != "" {
+		d.wait(KindContainer, c.Name, reason, time.Time{})
+		return
+	}
+	d.try(KindContainer, c.Name, d.digest(c), cause)
 }

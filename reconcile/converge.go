@@ -113,7 +113,7 @@ func undone(s look) []Outcome {
 	for _, p := range s.plan.Pending {
 		wanted := slices.ContainsFunc(s.desired.Pods, func(d schema.Pod) bool { return d.Ref == p.Pod })
 		if p.Failed && p.Kind == KindPod && !wanted {
-			list = append(list, Outcome{Ref: p.Pod, Verdict: Verdict{Phase: PhaseUnknown, Reason: "NotRemoved", Message: p.Reason}})
+			list = append(list, Outcome{Ref: p.Pod, Verdict: Verdict{Phase: PhaseUnknown, Reason: ReasonNotRemoved, Message: p.Reason}})
 		}
 	}
 	return list
@@ -156,8 +156,29 @@ func settled(s look) bool {
 func reportOf(s look) Report {
 	r := Report{Holds: s.plan.Holds, Left: s.plan.Actions}
 	statuses := statusesOf(s.actual)
+	pending := make(map[schema.Ref][]Pending)
+	for _, p := range s.plan.Pending {
+		pending[p.Pod] = append(pending[p.Pod], p)
+	}
 	for _, pod := range sortedPods(s.desired.Pods) {
-		r.Pods = append(r.Pods, Outcome{Ref: pod.Ref, Verdict: Assess(pod, statuses[pod.Ref]), Origin: pod.Origin})
+		verdict := explained(AssessAt(pod, statuses[pod.Ref], s.at), pending[pod.Ref])
+		r.Pods = append(r.Pods, Outcome{Ref: pod.Ref, Verdict: verdict, Origin: pod.Origin})
 	}
 	return r
+}
+
+// explained adds to a verdict what the plan knows beyond it: what keeps a pod from being
+// started, and that one which runs is not as it should be for want of data.
+func explained(v Verdict, pending []Pending) Verdict {
+	for _, p := range pending {
+		switch {
+		case v.Final:
+		case p.Missing && v.Reason != ReasonConfigError:
+			v.Ready, v.Reason = false, ReasonConfigError
+			v.Message = fmt.Sprintf("%s %s: %s", p.Kind, p.Name, p.Reason)
+		case p.Kind == KindPod && v.Reason == ReasonNotStarted:
+			v.Message = p.Reason
+		}
+	}
+	return v
 }

@@ -19,7 +19,7 @@ import (
 //  1. Machines that could not be listed: nothing is done.
 //  2. A pod that another source made and this one names too, or that the manifests name
 //     twice: held, loudly.
-//  3. A desired pod: diffPod makes it so.
+//  3. A desired pod: diffPod makes it so, when it is its turn in its Job.
 //  4. A held pod whose manifest is not known: kept as it was last applied.
 //  5. A pod of none of the sources: none of our business.
 //  6. A pod that its source no longer names: removed, unless a guard holds it (see guard).
@@ -36,6 +36,7 @@ func Diff(desired schema.DesiredState, actual schema.ActualState, policy Policy,
 	}
 	wanted := make(map[schema.Ref]bool, len(desired.Pods))
 	sorted := sortedPods(desired.Pods)
+	waiting := turns(sorted, statuses, now)
 	for i, pod := range sorted {
 		if wanted[pod.Ref] {
 			continue // said of the first
@@ -48,6 +49,10 @@ func Diff(desired schema.DesiredState, actual schema.ActualState, policy Policy,
 		status := statuses[pod.Ref]
 		if status != nil && exists(status) && status.Source != "" && status.Source != pod.Source {
 			d.conflict(pod, status)
+			continue
+		}
+		if reason, ok := waiting[pod.Ref]; ok {
+			d.plan.Pending = append(d.plan.Pending, Pending{Pod: pod.Ref, Kind: KindPod, Name: pod.Name, Reason: reason})
 			continue
 		}
 		d.add(diffPod(pod, status, policy, now))
@@ -132,6 +137,14 @@ func exists(s *schema.PodStatus) bool { return s.Machine != schema.MachineAbsent
 func (d *differ) add(p podPlan) {
 	d.plan.Actions = append(d.plan.Actions, p.actions...)
 	d.plan.Pending = append(d.plan.Pending, p.pending...)
+	d.wakeAt(p.next)
+}
+
+// wakeAt has Plan.Next come no later than a time, if it is not zero.
+func (d *differ) wakeAt(t time.Time) {
+	if !t.IsZero() && (d.plan.Next.IsZero() || t.Before(d.plan.Next)) {
+		d.plan.Next = t
+	}
 }
 
 func (d *differ) conflict(pod *schema.Pod, status *schema.PodStatus) {
@@ -159,7 +172,7 @@ func (d *differ) twice(pod, other *schema.Pod) {
 // keep maintains a held pod as it was last applied, as far as that is known.
 func (d *differ) keep(status *schema.PodStatus, reason string) {
 	if status.Spec != nil && exists(status) {
-		d.add(diffPod(status.Spec, status, d.policy, d.now))
+		d.add(diffPod(remembered(status), status, d.policy, d.now))
 	}
 	d.plan.Pending = append(d.plan.Pending, Pending{Pod: status.Ref, Kind: KindPod, Name: status.Name, Reason: "held: " + reason})
 }
@@ -260,9 +273,7 @@ func (d *differ) finish() {
 	slices.SortStableFunc(d.plan.Pending, func(a, b Pending) int { return a.Pod.Compare(b.Pod) })
 	slices.SortStableFunc(d.plan.Holds, func(a, b Hold) int { return strings.Compare(a.Source, b.Source) })
 	for _, p := range d.plan.Pending {
-		if !p.Until.IsZero() && (d.plan.Next.IsZero() || p.Until.Before(d.plan.Next)) {
-			d.plan.Next = p.Until
-		}
+		d.wakeAt(p.Until)
 	}
 }
 

@@ -51,7 +51,7 @@ func scenarios() []scenario {
 		return schema.Failure{Kind: string(kind), Name: name, Digest: digest, Attempts: attempts, At: now, Reason: "Why", Message: "because"}
 	}
 	pod := web.pod()
-	return []scenario{
+	return append([]scenario{
 		{"machines not listed", pods(web), schema.ActualState{Reason: "no"}, Policy{}},
 		{"fresh pod", pods(web), none, Policy{}},
 		{"fresh pod with init containers", pods(job), none, Policy{}},
@@ -149,7 +149,7 @@ func scenarios() []scenario {
 			s.Store = schema.StoreStatus{HostBytes: 300 << 20, UsedBytes: 100 << 20, TrimmedAt: now.Add(-time.Minute)}
 		}, web), Policy{}},
 		{"no trim", pods(web), running(func(s *schema.PodStatus) { s.Store = schema.StoreStatus{HostBytes: 300 << 20} }, web), Policy{NoTrim: true}},
-	}
+	}, slices.Concat(volumeScenarios(), sidecarScenarios(), jobScenarios(), missingScenarios())...)
 }
 
 func TestDiffGolden(t *testing.T) {
@@ -186,6 +186,8 @@ func TestDiffInputOrder(t *testing.T) {
 			for i := range a.Pods {
 				a.Pods[i].Containers = slices.Clone(a.Pods[i].Containers)
 				a.Pods[i].EmptyDirs = slices.Clone(a.Pods[i].EmptyDirs)
+				a.Pods[i].Volumes = slices.Clone(a.Pods[i].Volumes)
+				shuffle(r, a.Pods[i].Volumes)
 				shuffle(r, a.Pods[i].Containers)
 				shuffle(r, a.Pods[i].EmptyDirs)
 			}

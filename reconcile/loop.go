@@ -112,6 +112,7 @@ type look struct {
 	desired schema.DesiredState
 	actual  schema.ActualState
 	plan    Plan
+	at      time.Time
 	busy    int // pods that are being worked on, or were when the look began
 	// stale are the pods that were worked on when the look began: what it says of them may
 	// be from before their actions.
@@ -212,7 +213,7 @@ func (l *Loop) look(ctx context.Context) (look, error) {
 	if l.opt.Observer != nil {
 		l.opt.Observer.Looked(desired, actual, plan)
 	}
-	seen := look{desired: desired, actual: actual, plan: plan, stale: stale}
+	seen := look{desired: desired, actual: actual, plan: plan, at: now, stale: stale}
 	statuses := statusesOf(actual)
 	for i := range desired.Pods {
 		pod := &desired.Pods[i]

@@ -8,8 +8,9 @@ import (
 )
 
 // model is a world in which every action works at once: machines boot, containers start
-// and keep running, init containers end well. It shows a plan to its end, and is the
-// oracle of the property tests; it does not know the planner's rules.
+// and keep running and are ready, init containers and those of Jobs end well. It shows a
+// plan to its end, and is the oracle of the property tests; it does not know the planner's
+// rules.
 type model struct {
 	pods map[schema.Ref]*schema.PodStatus
 	now  time.Time
@@ -21,6 +22,7 @@ func newModel(actual schema.ActualState, now time.Time) *model {
 		p := *seen
 		p.Containers = slices.Clone(p.Containers)
 		p.EmptyDirs = slices.Clone(p.EmptyDirs)
+		p.Volumes = slices.Clone(p.Volumes)
 		p.Failures = slices.Clone(p.Failures)
 		m.pods[p.Ref] = &p
 	}
@@ -32,7 +34,7 @@ func (m *model) state() schema.ActualState {
 	s := schema.ActualState{Known: true}
 	for _, p := range m.pods {
 		seen := *p
-		seen.Containers, seen.EmptyDirs = slices.Clone(p.Containers), slices.Clone(p.EmptyDirs)
+		seen.Containers, seen.EmptyDirs, seen.Volumes = slices.Clone(p.Containers), slices.Clone(p.EmptyDirs), slices.Clone(p.Volumes)
 		s.Pods = append(s.Pods, seen)
 	}
 	slices.SortFunc(s.Pods, func(a, b schema.PodStatus) int { return a.Ref.Compare(b.Ref) })
@@ -50,9 +52,12 @@ func (m *model) apply(a Action) {
 		return
 	}
 	p.Failures = slices.DeleteFunc(p.Failures, func(f schema.Failure) bool { return f.Kind == string(a.Kind) && f.Name == a.Name })
-	if a.Kind == KindEmptyDir {
+	switch a.Kind {
+	case KindEmptyDir:
 		m.applyEmptyDir(p, a)
-	} else {
+	case KindVolume:
+		m.applyVolume(p, a)
+	default:
 		m.applyContainer(p, a)
 	}
 }
@@ -66,7 +71,7 @@ func (m *model) applyPod(a Action) {
 		p.Store.HostBytes, p.Store.TrimmedAt = p.Store.UsedBytes, m.now
 	case Add:
 		if p == nil {
-			p = &schema.PodStatus{Ref: a.Pod}
+			p = &schema.PodStatus{Ref: a.Pod, CreatedAt: m.now}
 			m.pods[a.Pod] = p
 		}
 		p.Machine, p.Configured, p.Message = schema.MachineRunning, true, ""
@@ -82,6 +87,14 @@ func (m *model) applyEmptyDir(p *schema.PodStatus, a Action) {
 		p.EmptyDirs = append(p.EmptyDirs, schema.EmptyDirStatus{
 			Name: e.Name, Digest: e.Digest(), Medium: e.Medium, SizeLimitBytes: e.SizeLimitBytes,
 		})
+	}
+}
+
+func (m *model) applyVolume(p *schema.PodStatus, a Action) {
+	p.Volumes = slices.DeleteFunc(p.Volumes, func(v schema.VolumeStatus) bool { return v.Name == a.Name })
+	if a.Type == Add {
+		v := a.Spec.Volume(a.Name)
+		p.Volumes = append(p.Volumes, schema.VolumeStatus{Name: v.Name, Digest: v.Digest(), Spec: v})
 	}
 }
 
@@ -103,8 +116,10 @@ func (m *model) applyContainer(p *schema.PodStatus, a Action) {
 			State: schema.ContainerRunning, StartedAt: m.now,
 			Init: slices.ContainsFunc(a.Spec.InitContainers, func(x schema.Container) bool { return x.Name == c.Name }),
 		}
-		if s.Init {
+		if s.Init && !c.Sidecar || a.Spec.Job != nil && !c.Sidecar {
 			s.State, s.FinishedAt = schema.ContainerExited, m.now
+		} else {
+			s.Started, s.Ready = true, true
 		}
 		if i >= 0 {
 			p.Containers[i] = s

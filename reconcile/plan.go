@@ -16,7 +16,8 @@ type Plan struct {
 	Holds []Hold
 	// Pending are what is wanted and has to wait.
 	Pending []Pending
-	// Next is when the earliest Pending becomes due by the clock alone; zero if none does.
+	// Next is when the clock alone first changes what is to be done: a Pending becomes due,
+	// or a pod's time is over. It is zero if it never does.
 	Next time.Time
 }
 
@@ -84,4 +85,6 @@ type Pending struct {
 	Until time.Time
 	// Failed is true when it waits because its last try failed.
 	Failed bool
+	// Missing is true when it waits for something that the manifests do not give; see Lacks.
+	Missing bool
 }

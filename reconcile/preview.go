@@ -1,6 +1,7 @@
 package reconcile
 
 import (
+	"slices"
 	"time"
 
 	"github.com/firkin-dev/firkin-reconcile/schema"
@@ -24,7 +25,8 @@ type Preview struct {
 	// again is one Replace.
 	Actions []Action
 	Summary Summary
-	// Holds and Pending are those of the first round: what a user can do something about.
+	// Holds and Pending are those of the first round, and what lacks data in the last: what a
+	// user can do something about.
 	Holds   []Hold
 	Pending []Pending
 }
@@ -45,6 +47,7 @@ func Foresee(desired schema.DesiredState, actual schema.ActualState, policy Poli
 			p.Holds, p.Pending = plan.Holds, plan.Pending
 		}
 		if plan.Empty() {
+			p.lacking(plan.Pending)
 			break
 		}
 		for _, a := range plan.Actions {
@@ -55,6 +58,15 @@ func Foresee(desired schema.DesiredState, actual schema.ActualState, policy Poli
 		}
 	}
 	return p
+}
+
+// lacking adds what waits for missing data in the end and did not from the beginning.
+func (p *Preview) lacking(last []Pending) {
+	for _, w := range last {
+		if w.Missing && !slices.Contains(p.Pending, w) {
+			p.Pending = append(p.Pending, w)
+		}
+	}
 }
 
 // take adds an action as users are shown it.

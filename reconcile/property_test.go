@@ -28,13 +28,23 @@ func drawBoxes(t *rapid.T, label string) []box {
 		}
 		draw := func(prefix string, least int) (words []string) {
 			for i := range rapid.IntRange(least, 3).Draw(t, label+prefix) {
-				words = append(words, fmt.Sprintf("%s%d=i:%d", prefix, i, rapid.IntRange(1, 2).Draw(t, label+"-image")))
+				word := fmt.Sprintf("%s%d=i:%d", prefix, i, rapid.IntRange(1, 2).Draw(t, label+"-image"))
+				if prefix == "i" && rapid.Bool().Draw(t, label+"-sidecar") {
+					word = "+" + word
+				}
+				words = append(words, word)
 			}
 			return words
 		}
 		b.inits, b.containers = draw("i", 0), draw("c", 1)
 		for i := range rapid.IntRange(0, 2).Draw(t, label+"-volumes") {
-			b.volumes = append(b.volumes, fmt.Sprintf("v%d=%s", i, rapid.SampledFrom([]string{"", "Memory"}).Draw(t, label+"-medium")))
+			b.volumes = append(b.volumes, fmt.Sprintf("v%d=%s", i, rapid.SampledFrom([]string{
+				"", "Memory", "files:a", "files:b", "claim:1", "claim:2", "ephemeral:1", "ephemeral:2", "image:x",
+			}).Draw(t, label+"-medium")))
+		}
+		if b.policy != schema.RestartAlways && rapid.Bool().Draw(t, label+"-job") {
+			// As many as no world of these tests fails, or none.
+			b.job = &schema.Job{Name: "j", BackoffLimit: rapid.SampledFrom([]int{0, 6}).Draw(t, label+"-limit"), Parallelism: rapid.IntRange(1, 4).Draw(t, label+"-parallelism")}
 		}
 		list = append(list, b)
 	}
@@ -91,25 +101,25 @@ func differs(d schema.DesiredState, s schema.ActualState) string {
 		p, ok := seen[pod.Ref]
 		delete(seen, pod.Ref)
 		switch {
+		case !ok && pod.Job != nil && working(d, s) >= pod.Job.Parallelism:
+			continue // it is not its turn
 		case !ok:
 			return pod.Name + " is missing"
 		case p.VMDigest != pod.VMDigest():
 			return pod.Name + " has the wrong VM"
-		case len(p.Containers) != len(pod.InitContainers)+len(pod.Containers):
-			return fmt.Sprintf("%s has %d containers", pod.Name, len(p.Containers))
+		case pod.Job != nil && gaveUp(&pod, p.Containers):
+			continue
 		case len(p.EmptyDirs) != len(pod.EmptyDirs):
 			return fmt.Sprintf("%s has %d emptyDirs", pod.Name, len(p.EmptyDirs))
+		case len(p.Volumes) != len(pod.Volumes):
+			return fmt.Sprintf("%s has %d volumes", pod.Name, len(p.Volumes))
 		}
-		for _, c := range p.Containers {
-			want := pod.Container(c.Name)
-			if want == nil || want.Digest() != c.Digest {
-				return pod.Name + "/" + c.Name + " is of another spec"
-			}
-			if c.Init && (c.State != schema.ContainerTerminated || c.ExitCode != 0) {
-				return pod.Name + "/" + c.Name + " has not initialised"
-			}
-			if !c.Init && c.State != schema.ContainerRunning && (c.State != schema.ContainerTerminated || restarts(pod.RestartPolicy, c.ExitCode)) {
-				return pod.Name + "/" + c.Name + " does not run"
+		if why := containersDiffer(&pod, p.Containers); why != "" {
+			return pod.Name + why
+		}
+		for _, v := range p.Volumes {
+			if want := pod.Volume(v.Name); want == nil || want.Digest() != v.Digest {
+				return pod.Name + "/" + v.Name + " is of another spec"
 			}
 		}
 		for _, e := range p.EmptyDirs {
@@ -120,6 +130,76 @@ func differs(d schema.DesiredState, s schema.ActualState) string {
 	}
 	if len(seen) > 0 {
 		return fmt.Sprintf("%d pods too many", len(seen))
+	}
+	return ""
+}
+
+// gaveUp tells whether a pod of a Job that allows no failure has one, and nothing runs.
+func gaveUp(pod *schema.Pod, list []schema.ContainerStatus) bool {
+	failed := false
+	for _, c := range list {
+		if c.State != schema.ContainerTerminated {
+			return false
+		}
+		want := pod.Container(c.Name)
+		failed = failed || want != nil && !want.Sidecar && want.Digest() == c.Digest && c.ExitCode != 0
+	}
+	return failed && pod.Job.BackoffLimit == 0
+}
+
+// goesOn tells whether a container that is no sidecar runs.
+func goesOn(pod *schema.Pod, list []schema.ContainerStatus) bool {
+	return slices.ContainsFunc(list, func(c schema.ContainerStatus) bool {
+		want := pod.Container(c.Name)
+		return c.State == schema.ContainerRunning && want != nil && !want.Sidecar
+	})
+}
+
+// working counts the pods of the one Job of these tests in which something runs.
+func working(d schema.DesiredState, s schema.ActualState) (n int) {
+	for _, p := range s.Pods {
+		i := slices.IndexFunc(d.Pods, func(pod schema.Pod) bool { return pod.Ref == p.Ref && pod.Job != nil })
+		if i >= 0 && slices.ContainsFunc(p.Containers, func(c schema.ContainerStatus) bool { return c.State == schema.ContainerRunning }) {
+			n++
+		}
+	}
+	return n
+}
+
+// containersDiffer says how the containers of a pod are not as desired.
+func containersDiffer(pod *schema.Pod, list []schema.ContainerStatus) string {
+	seen := make(map[string]schema.ContainerStatus)
+	ended := true
+	for _, c := range list {
+		seen[c.Name] = c
+		want := pod.Container(c.Name)
+		if want == nil || want.Digest() != c.Digest {
+			return "/" + c.Name + " is of another spec"
+		}
+		over := c.State == schema.ContainerTerminated
+		if pod.Job != nil && over && !want.Sidecar && c.ExitCode != 0 && (pod.RestartPolicy != schema.RestartNever || !goesOn(pod, list)) {
+			return "/" + c.Name + " has failed and is not tried again"
+		}
+		if !c.Init {
+			ended = ended && over && !restarts(pod.RestartPolicy, c.ExitCode)
+		}
+	}
+	for _, want := range slices.Concat(pod.InitContainers, pod.Containers) {
+		c, ok := seen[want.Name]
+		over := ok && c.State == schema.ContainerTerminated
+		switch {
+		case want.Sidecar && ended && (!ok || over):
+		case want.Sidecar && ended:
+			return "/" + want.Name + " runs on in a pod that has ended"
+		case !ok:
+			return "/" + want.Name + " is missing"
+		case want.Sidecar || !c.Init:
+			if c.State != schema.ContainerRunning && (want.Sidecar || !over || restarts(pod.RestartPolicy, c.ExitCode)) {
+				return "/" + want.Name + " does not run"
+			}
+		case !over || c.ExitCode != 0:
+			return "/" + want.Name + " has not initialised"
+		}
 	}
 	return ""
 }
@@ -220,6 +300,10 @@ func TestPropertiesCatchBrokenPlanners(t *testing.T) {
 		"forgets to remove pods":  without(func(a Action) bool { return a.Type == Remove && a.Kind == KindPod && !a.Replacing }),
 		"forgets changed volumes": without(func(a Action) bool { return a.Type == Remove && a.Kind == KindEmptyDir }),
 		"forgets changed specs":   without(func(a Action) bool { return a.Kind == KindContainer && strings.Contains(a.Cause, "image") }),
+		"forgets changed files":   without(func(a Action) bool { return strings.HasPrefix(a.Cause, "its files changed") }),
+		"forgets other volumes":   without(func(a Action) bool { return a.Type == Remove && a.Kind == KindVolume }),
+		"lets sidecars run on":    without(func(a Action) bool { return strings.HasPrefix(a.Cause, "all containers of the pod") }),
+		"never tries Jobs again":  without(func(a Action) bool { return strings.HasPrefix(a.Cause, "try ") }),
 		"forgets init containers": without(func(a Action) bool { return a.Kind == KindContainer && strings.HasPrefix(a.Name, "i") }),
 		"says everything twice": func(d schema.DesiredState, a schema.ActualState, p Policy, now time.Time) Plan {
 			plan := Diff(d, a, p, now)

@@ -3,8 +3,6 @@ package reconcile
 import (
 	"fmt"
 	"time"
-
-	"github.com/firkin-dev/firkin-reconcile/schema"
 )
 
 // A trim is worth it when the host file holds this much more than the file system in
@@ -16,13 +14,13 @@ const (
 )
 
 // trim plans a trim of a pod that has nothing else to do.
-func (d *podDiffer) trim(status *schema.PodStatus) {
-	store := status.Store
+func (d *podDiffer) trim() {
+	store := d.status.Store
 	free := store.HostBytes - store.UsedBytes
 	if len(d.actions) > 0 || d.policy.NoTrim || free < trimWorth || free < store.HostBytes/trimFraction {
 		return
 	}
-	if _, _, ok := backsOff(status.Failures, KindPod, d.pod.Name, anyFailure, d.now); ok {
+	if _, _, ok := backsOff(d.status.Failures, KindPod, d.pod.Name, anyFailure, d.now); ok {
 		return
 	}
 	if due := store.TrimmedAt.Add(trimEvery); d.now.Before(due) && !ahead(store.TrimmedAt, d.now, trimEvery) {

@@ -105,8 +105,8 @@ func (l *Loop) work(ctx context.Context, actions []Action) {
 	}
 }
 
-// limitOf bounds an action: a boot, the pull of a large image, the grace of processes
-// that are told to end, a trim of a large store.
+// limitOf bounds an action: a boot, the pull of a large image (for a container or a volume),
+// the grace of processes that are told to end, a trim of a large store.
 func limitOf(a Action) time.Duration {
 	switch {
 	case a.Type == Add && a.Kind == KindPod:
@@ -115,7 +115,9 @@ func limitOf(a Action) time.Duration {
 		return 15 * time.Minute
 	case a.Type == Trim:
 		return 6 * time.Minute
-	case a.Kind == KindEmptyDir:
+	case a.Type == Add && a.Kind == KindVolume:
+		return 15 * time.Minute
+	case a.Kind == KindEmptyDir, a.Kind == KindVolume:
 		return time.Minute
 	default:
 		return max(a.Grace, 0) + 2*time.Minute

@@ -163,13 +163,15 @@ func TestHungPodsGiveUpTheirSlots(t *testing.T) {
 
 func TestActionsAreBounded(t *testing.T) {
 	grace := 10 * time.Second
-	for want, a := range map[time.Duration]Action{
-		3 * time.Minute:       {Type: Add, Kind: KindPod},
-		15 * time.Minute:      {Type: Add, Kind: KindContainer},
-		2*time.Minute + grace: {Type: Remove, Kind: KindContainer, Grace: grace},
-		2 * time.Minute:       {Type: Wait, Kind: KindContainer},
-		6 * time.Minute:       {Type: Trim, Kind: KindPod},
-		time.Minute:           {Type: Add, Kind: KindEmptyDir},
+	for a, want := range map[Action]time.Duration{
+		{Type: Add, Kind: KindPod}:                        3 * time.Minute,
+		{Type: Add, Kind: KindContainer}:                  15 * time.Minute,
+		{Type: Remove, Kind: KindContainer, Grace: grace}: 2*time.Minute + grace,
+		{Type: Wait, Kind: KindContainer}:                 2 * time.Minute,
+		{Type: Trim, Kind: KindPod}:                       6 * time.Minute,
+		{Type: Add, Kind: KindEmptyDir}:                   time.Minute,
+		{Type: Add, Kind: KindVolume}:                     15 * time.Minute,
+		{Type: Remove, Kind: KindVolume}:                  time.Minute,
 	} {
 		if got := limitOf(a); got != want {
 			t.Errorf("%s: %s, want %s", a, got, want)

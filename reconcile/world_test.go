@@ -2,6 +2,8 @@ package reconcile
 
 import (
 	"fmt"
+	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -17,11 +19,47 @@ const dir = "/m"
 type box struct {
 	name       string
 	source     string
-	inits      []string // "name=image"
+	inits      []string // "name=image"; "+name=image" is a sidecar
 	containers []string
-	volumes    []string // mounted by every container
+	volumes    []string // mounted by every container; see volume
 	policy     schema.RestartPolicy
 	memory     int64
+	deadline   int64
+	job        *schema.Job
+	// missing are the containers and volumes that lack something.
+	missing []string
+}
+
+// volume adds a volume to a pod: "name=" or "name=Memory" is an emptyDir; "name=files:x" is
+// of one file that holds x, from ConfigMap cm; "name=claim:n" and "name=ephemeral:n" are
+// disks of n GiB, "name=image:x" is an image.
+func (b box) volume(p *schema.Pod, word string) schema.VolumeMount {
+	name, medium, _ := strings.Cut(word, "=")
+	v := schema.Volume{Name: name}
+	kind, what, other := strings.Cut(medium, ":")
+	size, _ := strconv.ParseInt(what, 10, 64)
+	switch kind {
+	case "files":
+		v.Files = &schema.Files{
+			Sources: []schema.FilesSource{{ConfigMap: "cm", Mode: 0o644}},
+			Files:   []schema.File{{Path: "index.html", Mode: 0o644, Data: schema.Hide(what)}},
+		}
+	case "claim":
+		v.Claim = &schema.Claim{Name: name, SizeBytes: size << 30}
+	case "ephemeral":
+		v.Claim = &schema.Claim{SizeBytes: size << 30}
+	case "image":
+		v.Image = &schema.ImageVolume{Reference: what}
+	}
+	if slices.Contains(b.missing, name) {
+		v.Missing = []string{"ConfigMap default/cm"}
+	}
+	if other {
+		p.Volumes = append(p.Volumes, v)
+	} else {
+		p.EmptyDirs = append(p.EmptyDirs, schema.EmptyDir{Name: name, Medium: schema.Medium(medium)})
+	}
+	return schema.VolumeMount{Volume: name, Path: "/" + name}
 }
 
 func (b box) pod() schema.Pod {
@@ -32,6 +70,7 @@ func (b box) pod() schema.Pod {
 		VM:            schema.VM{CPUs: 1, MemoryBytes: 256 << 20, StoreBytes: 1 << 30},
 		Source:        dir,
 		Origin:        schema.Origin{File: dir + "/" + b.name + ".yaml", Line: 1},
+		Job:           b.job, ActiveDeadlineSeconds: b.deadline,
 	}
 	if b.source != "" {
 		p.Source = b.source
@@ -44,14 +83,17 @@ func (b box) pod() schema.Pod {
 	}
 	var mounts []schema.VolumeMount
 	for _, v := range b.volumes {
-		name, medium, _ := strings.Cut(v, "=")
-		p.EmptyDirs = append(p.EmptyDirs, schema.EmptyDir{Name: name, Medium: schema.Medium(medium)})
-		mounts = append(mounts, schema.VolumeMount{Volume: name, Path: "/" + name})
+		mounts = append(mounts, b.volume(&p, v))
 	}
 	make := func(words []string) (list []schema.Container) {
 		for _, w := range words {
-			name, image, _ := strings.Cut(w, "=")
-			list = append(list, schema.Container{Name: name, Image: image, Mounts: mounts})
+			word, sidecar := strings.CutPrefix(w, "+")
+			name, image, _ := strings.Cut(word, "=")
+			c := schema.Container{Name: name, Image: image, Mounts: mounts, Sidecar: sidecar}
+			if slices.Contains(b.missing, name) {
+				c.Missing = []string{"ConfigMap default/cm: key LEVEL"}
+			}
+			list = append(list, c)
 		}
 		return list
 	}
