@@ -76,6 +76,10 @@ func (o *Observer) apply(ctx context.Context, a reconcile.Action) (reconcile.Res
 		return o.addEmptyDir(ctx, m, agent, a)
 	case a.Type == reconcile.Remove && a.Kind == reconcile.KindEmptyDir:
 		return o.removeEmptyDir(ctx, m, agent, a)
+	case a.Type == reconcile.Add && a.Kind == reconcile.KindVolume:
+		return o.addVolume(ctx, m, agent, a)
+	case a.Type == reconcile.Remove && a.Kind == reconcile.KindVolume:
+		return o.removeVolume(ctx, m, agent, a)
 	case a.Type == reconcile.Add && a.Kind == reconcile.KindContainer:
 		return o.addContainer(ctx, m, agent, a)
 	case a.Type == reconcile.Remove && a.Kind == reconcile.KindContainer:
@@ -129,7 +133,8 @@ func (o *Observer) addContainer(ctx context.Context, m *machine, agent agentpb.A
 	if err != nil {
 		return clock.result(), err
 	}
-	spec, err := containerSpec(a.Spec, c, img)
+	facts := o.factsOf(m)
+	spec, err := containerSpec(a.Spec, c, img, facts)
 	if err != nil {
 		return clock.result(), err
 	}
@@ -144,7 +149,7 @@ func (o *Observer) addContainer(ctx context.Context, m *machine, agent agentpb.A
 	defer cancel()
 	answer, err := agent.AddContainer(ctx, &agentpb.AddContainerRequest{Container: spec})
 	if err != nil {
-		return clock.result(), fromAgent(ctx, err)
+		return clock.result(), withhold(fromAgent(ctx, err), c, facts)
 	}
 	for _, p := range answer.GetPhases() {
 		clock.add(p.GetName(), p.GetTook().AsDuration())
@@ -167,7 +172,7 @@ func (o *Observer) removeContainer(ctx context.Context, m *machine, agent agentp
 	grace := graceOf(a)
 	ctx, cancel := limit(ctx, grace+callTimeout)
 	defer cancel()
-	disk := o.diskOf(m, a.Name)
+	disk := o.diskOfContainer(m, a.Name)
 	answer, err := agent.RemoveContainer(ctx, &agentpb.RemoveContainerRequest{Name: a.Name, Grace: durationpb.New(grace)})
 	if err != nil {
 		return reconcile.Result{}, fromAgent(ctx, err)
@@ -180,35 +185,8 @@ func (o *Observer) removeContainer(ctx context.Context, m *machine, agent agentp
 	if err := o.heard(m, answer.GetPod()); err != nil {
 		return result, err
 	}
-	if disk != "" && !o.diskUsed(m, disk) {
-		// Best effort: a template left attached costs a little memory and nothing else.
-		if err := m.handle.DetachDisk(ctx, disk); err != nil {
-			o.log.Info("an image that is no longer used stays attached", "pod", a.Pod.String(), "cause", err.Error())
-		}
-	}
+	o.letGo(ctx, m, disk)
 	return result, nil
-}
-
-func (o *Observer) diskOf(m *machine, container string) string {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	for _, c := range m.pod.GetContainers() {
-		if c.GetName() == container {
-			return c.GetRootfsDisk()
-		}
-	}
-	return ""
-}
-
-func (o *Observer) diskUsed(m *machine, disk string) bool {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	for _, c := range m.pod.GetContainers() {
-		if c.GetRootfsDisk() == disk {
-			return true
-		}
-	}
-	return false
 }
 
 func (o *Observer) trim(ctx context.Context, m *machine, agent agentpb.AgentClient) (reconcile.Result, error) {

@@ -35,7 +35,7 @@ func (o *Observer) addPod(ctx context.Context, a reconcile.Action) (reconcile.Re
 	if m == nil {
 		m, err = o.createMachine(ctx, a.Spec)
 	} else {
-		err = o.startMachine(ctx, m)
+		err = o.startMachine(ctx, m, a.Spec)
 	}
 	clock.lap("boot")
 	if err != nil {
@@ -66,6 +66,14 @@ func (o *Observer) createMachine(ctx context.Context, pod *schema.Pod) (*machine
 	if err != nil {
 		return nil, fmt.Errorf("record the pod: %w", err)
 	}
+	network, err := machineNetwork(pod)
+	if err != nil {
+		return nil, err
+	}
+	shares, err := hostShares(pod)
+	if err != nil {
+		return nil, err
+	}
 	spec := driver.Spec{
 		ID:          uuid.NewString(),
 		Name:        pod.Ref.String(),
@@ -73,6 +81,8 @@ func (o *Observer) createMachine(ctx context.Context, pod *schema.Pod) (*machine
 		MemoryBytes: pod.VM.MemoryBytes,
 		StoreBytes:  pod.VM.StoreBytes,
 		Guest:       o.guest,
+		Network:     network,
+		Shares:      shares,
 		Annotations: map[string]string{annotationPod: string(record)},
 	}
 	handle, err := o.driver.Create(ctx, spec)
@@ -109,7 +119,11 @@ func (o *Observer) dropHalfMade(id string) {
 	}
 }
 
-func (o *Observer) startMachine(ctx context.Context, m *machine) error {
+// startMachine boots a machine that has ended on what it had.
+func (o *Observer) startMachine(ctx context.Context, m *machine, pod *schema.Pod) error {
+	if _, err := hostShares(pod); err != nil {
+		return err // what is shared went away meanwhile, and cannot be made again
+	}
 	if err := m.handle.Start(ctx); err != nil {
 		return err
 	}
@@ -148,7 +162,14 @@ func (o *Observer) configure(ctx context.Context, m *machine, pod *schema.Pod) e
 	}
 	ctx, cancel := limit(ctx, callTimeout)
 	defer cancel()
-	state, err := agentpb.NewAgentClient(m.handle.Agent()).Configure(ctx, &agentpb.ConfigureRequest{
+	info, err := m.handle.Info(ctx)
+	if err != nil {
+		return fmt.Errorf("configure the pod: %w", err)
+	}
+	o.mu.Lock()
+	m.info.Spec = info.Spec // with what the driver gave it
+	o.mu.Unlock()
+	req := &agentpb.ConfigureRequest{
 		Pod: &agentpb.PodIdentity{
 			Uid:       m.handle.ID(),
 			Namespace: pod.Namespace,
@@ -157,8 +178,17 @@ func (o *Observer) configure(ctx context.Context, m *machine, pod *schema.Pod) e
 			VmDigest:  pod.VMDigest(),
 			Manifest:  manifest,
 		},
-		Hostname: pod.Hostname,
-	})
+		Hostname:       hostname(pod),
+		Network:        networkConfig(pod, info),
+		ShareProcesses: pod.Security.ShareProcesses,
+		HostPid:        pod.Security.HostPID,
+		FsGroup:        pod.Security.FSGroup,
+		Grace:          seconds(pod.GraceSeconds),
+	}
+	for _, s := range pod.Security.Sysctls {
+		req.Sysctls = append(req.Sysctls, &agentpb.Sysctl{Name: s.Name, Value: s.Value})
+	}
+	state, err := agentpb.NewAgentClient(m.handle.Agent()).Configure(ctx, req)
 	if err != nil {
 		return fmt.Errorf("configure the pod: %w", fromAgent(ctx, err))
 	}

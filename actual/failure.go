@@ -5,18 +5,28 @@ import (
 	"errors"
 	"time"
 
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
 	"github.com/firkin-dev/firkin-reconcile/driver"
 	"github.com/firkin-dev/firkin-reconcile/image"
 	"github.com/firkin-dev/firkin-reconcile/reconcile"
 	"github.com/firkin-dev/firkin-reconcile/schema"
+	"github.com/firkin-dev/firkin-reconcile/volume"
 )
 
 // Reasons of failures, in Kubernetes' words where it has one.
 const (
 	reasonBoot            = "BootFailed"
 	reasonCreateContainer = "CreateContainerError"
-	reasonEmptyDir        = "CreateVolumeError"
-	reasonTrim            = "TrimFailed"
+	// reasonConfig: the manifest asks for what cannot be had. reasonRun: the container was
+	// made and did not start, or its postStart hook failed.
+	reasonConfig   = "CreateContainerConfigError"
+	reasonRun      = "RunContainerError"
+	reasonMount    = "FailedMount"
+	reasonAttach   = "FailedAttachVolume"
+	reasonEmptyDir = "CreateVolumeError"
+	reasonTrim     = "TrimFailed"
 )
 
 // restartReset is how long a machine must be up for its earlier failures to count no
@@ -56,7 +66,7 @@ func failureOf(a reconcile.Action, err error) schema.Failure {
 		Name:    a.Name,
 		Digest:  digestOf(a),
 		At:      time.Now(),
-		Reason:  reasonOf(a, err),
+		Reason:  Reason(a, err),
 		Message: clean(err.Error()),
 	}
 }
@@ -76,13 +86,21 @@ func digestOf(a reconcile.Action) string {
 		if e := a.Spec.EmptyDir(a.Name); e != nil {
 			return e.Digest()
 		}
+	case reconcile.KindVolume:
+		if v := a.Spec.Volume(a.Name); v != nil {
+			return v.Digest()
+		}
 	}
 	return ""
 }
 
-func reasonOf(a reconcile.Action, err error) string {
+// Reason is one word for why an action failed, in Kubernetes' words where it has one.
+func Reason(a reconcile.Action, err error) string {
 	if pull, ok := errors.AsType[*image.PullError](err); ok {
 		return string(pull.Reason)
+	}
+	if _, ok := errors.AsType[*volume.InUseError](err); ok {
+		return reasonAttach
 	}
 	switch {
 	case a.Type == reconcile.Remove:
@@ -90,10 +108,32 @@ func reasonOf(a reconcile.Action, err error) string {
 	case a.Type == reconcile.Trim:
 		return reasonTrim
 	case a.Kind == reconcile.KindContainer:
-		return reasonCreateContainer
+		return containerReason(err)
+	case a.Kind == reconcile.KindVolume, errors.Is(err, ErrHostPath):
+		return reasonMount
 	case a.Kind == reconcile.KindEmptyDir:
 		return reasonEmptyDir
 	default:
 		return reasonBoot
+	}
+}
+
+// containerReason tells a container that cannot be made as it is written from one that
+// does not start.
+func containerReason(err error) string {
+	if errors.Is(err, ErrConfig) {
+		return reasonConfig
+	}
+	agent, ok := errors.AsType[*agentError](err)
+	if !ok {
+		return reasonCreateContainer
+	}
+	switch status.Code(agent.err) {
+	case codes.InvalidArgument, codes.FailedPrecondition:
+		return reasonConfig
+	case codes.Internal, codes.Unknown:
+		return reasonRun
+	default:
+		return reasonCreateContainer
 	}
 }

@@ -38,6 +38,18 @@ func TestLyingAgents(t *testing.T) {
 			`it is pod "default/other", and its machine was made for pod default/web`},
 		"too many emptyDirs": {&agentpb.PodState{EmptyDirs: make([]*agentpb.EmptyDirState, maxEmptyDirs+1)}, "513 emptyDirs"},
 		"emptyDir twice":     {&agentpb.PodState{EmptyDirs: []*agentpb.EmptyDirState{{Name: "a"}, {Name: "a"}}}, `emptyDir "a" twice`},
+		"too many volumes":   {&agentpb.PodState{Volumes: make([]*agentpb.VolumeState, maxVolumes+1)}, "513 volumes"},
+		"volume twice":       {&agentpb.PodState{Volumes: []*agentpb.VolumeState{{Name: "a"}, {Name: "a"}}}, `volume "a" twice`},
+		"odd disk":           {&agentpb.PodState{Volumes: []*agentpb.VolumeState{{Name: "a", Disk: "../x"}}}, `disk "../x", which is none`},
+		"long disk": {&agentpb.PodState{Containers: []*agentpb.ContainerState{
+			{Name: "main", RootfsDisk: strings.Repeat("x", 21)},
+		}}, "which is none"},
+		"too many probes": {&agentpb.PodState{Containers: []*agentpb.ContainerState{
+			{Name: "main", Probes: make([]*agentpb.ProbeState, maxProbes+1)},
+		}}, "4 probes"},
+		"odd probe": {&agentpb.PodState{Containers: []*agentpb.ContainerState{
+			{Name: "main", Probes: []*agentpb.ProbeState{{Kind: "moody"}}},
+		}}, `kind "moody", which is none`},
 		"too many runs": {&agentpb.PodState{Containers: []*agentpb.ContainerState{
 			{Name: "main", Runs: make([]*agentpb.Run, schema.MaxRuns+1)},
 		}}, "9 runs"},

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/firkin-dev/firkin-reconcile/driver"
+	"github.com/firkin-dev/firkin-reconcile/driver/ext4"
 	"github.com/firkin-dev/firkin-reconcile/guest/agentpb"
 	"github.com/firkin-dev/firkin-reconcile/image"
 	"github.com/firkin-dev/firkin-reconcile/schema"
@@ -28,6 +29,10 @@ type Images interface {
 type Options struct {
 	// Guest is the bundle new machines boot.
 	Guest driver.Guest
+	// Claims keeps the disks of claims; nil where there can be none.
+	Claims Claims
+	// Format makes a file system of the image of an ephemeral volume; nil is ext4.Format.
+	Format func(ctx context.Context, path string, size int64) error
 	// FailureDir keeps what failed last, one file per pod; "" keeps it in memory only.
 	FailureDir string
 	// LookOnly: another process owns the state directory. Its failures are read, and
@@ -61,6 +66,8 @@ var (
 type Observer struct {
 	driver   driver.Driver
 	images   Images
+	claims   Claims
+	format   func(ctx context.Context, path string, size int64) error
 	guest    driver.Guest
 	failures *failures
 	log      logr.Logger
@@ -75,9 +82,14 @@ type Observer struct {
 
 // New returns an Observer that has seen nothing yet.
 func New(d driver.Driver, images Images, opt Options) *Observer {
+	if opt.Format == nil {
+		opt.Format = ext4.Format
+	}
 	return &Observer{
 		driver:   d,
 		images:   images,
+		claims:   opt.Claims,
+		format:   opt.Format,
 		guest:    opt.Guest,
 		failures: newFailures(opt.FailureDir, opt.LookOnly, opt.Log),
 		log:      opt.Log,

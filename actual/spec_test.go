@@ -36,7 +36,7 @@ func TestContainerSpecArgv(t *testing.T) {
 			c := &pod.Containers[0]
 			c.Args = tt.args
 			c.Env = []schema.EnvVar{{Name: "A", Value: "1"}, {Name: "B", Value: "$(A)-2"}}
-			spec, err := containerSpec(pod, c, &image.Image{Config: image.Config{Entrypoint: tt.entrypoint, Cmd: tt.cmd}})
+			spec, err := containerSpec(pod, c, &image.Image{Config: image.Config{Entrypoint: tt.entrypoint, Cmd: tt.cmd}}, facts{})
 			if (tt.want == nil) != errors.Is(err, ErrNoCommand) {
 				t.Fatal(err)
 			}
@@ -60,7 +60,7 @@ func TestContainerSpec(t *testing.T) {
 	img := &image.Image{Digest: "sha256:1", DiskID: "i1", TemplatePath: "/t", Config: image.Config{
 		Env: []string{"PATH=/bin", "HOME=/root", "EMPTY"}, WorkingDir: "srv", User: "app:app",
 	}}
-	spec, err := containerSpec(pod, c, img)
+	spec, err := containerSpec(pod, c, img, facts{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -83,7 +83,7 @@ func TestContainerSpec(t *testing.T) {
 	if err := json.Unmarshal(spec.GetManifest(), &kept); err != nil || cmp.Diff(*c, kept) != "" {
 		t.Errorf("manifest = %s, %v", spec.GetManifest(), err)
 	}
-	first, err := containerSpec(pod, &pod.InitContainers[0], &image.Image{GuestPath: "/"})
+	first, err := containerSpec(pod, &pod.InitContainers[0], &image.Image{GuestPath: "/"}, facts{})
 	if err != nil || !first.GetInit() || first.GetRootfsPath() != "/" || first.GetCwd() != "/" || first.GetRootfsDisk() != "" {
 		t.Errorf("init container = %v, %v", first, err)
 	}

@@ -110,6 +110,8 @@ func (m *machine) look(ref schema.Ref) schema.PodStatus {
 		Accelerator: m.info.Accelerator,
 		Guest:       m.info.Spec.Guest.Version,
 		StartedAt:   m.info.StartedAt,
+		IP:          m.ip(),
+		HostIP:      hostIP(),
 		LogDir:      m.info.LogDir,
 	}
 	if m.made != nil {
@@ -147,11 +149,17 @@ func (m *machine) describe(s *schema.PodStatus) {
 			s.VMDigest = clean(id.GetVmDigest())
 		}
 	}
+	s.CreatedAt = timeOf(m.pod.GetCreatedAt())
 	for _, c := range m.pod.GetContainers() {
 		s.Containers = append(s.Containers, containerStatus(c))
 	}
 	for _, e := range m.pod.GetEmptyDirs() {
 		s.EmptyDirs = append(s.EmptyDirs, emptyDirStatus(e))
+	}
+	for _, v := range m.pod.GetVolumes() {
+		s.Volumes = append(s.Volumes, schema.VolumeStatus{
+			Name: v.GetName(), Digest: clean(v.GetDigest()), Spec: decode[schema.Volume](v.GetManifest()), Disk: v.GetDisk(),
+		})
 	}
 	if store := m.pod.GetStore(); store != nil {
 		s.Store.SizeBytes = max(store.GetSizeBytes(), 0)
@@ -177,6 +185,14 @@ func containerStatus(c *agentpb.ContainerState) schema.ContainerStatus {
 		Reason:       clean(c.GetReason()),
 		Message:      clean(c.GetMessage()),
 		RestartCount: int(c.GetRestartCount()),
+		Started:      c.GetStarted(),
+		Ready:        c.GetReady(),
+	}
+	for _, p := range c.GetProbes() {
+		s.Probes = append(s.Probes, schema.ProbeStatus{
+			Kind: p.GetKind(), OK: p.GetOk(), Failures: int(min(p.GetFailures(), maxFailures)),
+			Message: clean(p.GetMessage()), At: timeOf(p.GetAt()),
+		})
 	}
 	for _, r := range c.GetRuns() {
 		s.Runs = append(s.Runs, schema.Run{
@@ -235,58 +251,6 @@ func timeOf(t *timestamppb.Timestamp) time.Time {
 		return time.Time{}
 	}
 	return t.AsTime()
-}
-
-// Bounds on what one guest may report; a pod cannot have more than these (the
-// manifest's own limits are far below them).
-const (
-	maxContainers = 512
-	maxEmptyDirs  = 512
-	maxNameBytes  = 253
-)
-
-// checkState refuses a report that no honest agent sends, before any of it is kept.
-// made is the pod the machine was made for, nil when that is lost.
-func checkState(pod *agentpb.PodState, made *schema.Pod) error {
-	if id := pod.GetPod(); id != nil && made != nil {
-		if says := (schema.Ref{Namespace: id.GetNamespace(), Name: id.GetName()}); says != made.Ref {
-			return fmt.Errorf("the agent says that it is pod %q, and its machine was made for pod %s", says, made.Ref)
-		}
-	}
-	if n := len(pod.GetContainers()); n > maxContainers {
-		return fmt.Errorf("the agent reports %d containers, more than %d", n, maxContainers)
-	}
-	if n := len(pod.GetEmptyDirs()); n > maxEmptyDirs {
-		return fmt.Errorf("the agent reports %d emptyDirs, more than %d", n, maxEmptyDirs)
-	}
-	var containers, emptyDirs []string
-	for _, c := range pod.GetContainers() {
-		if n := len(c.GetRuns()); n > schema.MaxRuns {
-			return fmt.Errorf("the agent reports %d runs of a container, more than %d", n, schema.MaxRuns)
-		}
-		containers = append(containers, c.GetName())
-	}
-	for _, e := range pod.GetEmptyDirs() {
-		emptyDirs = append(emptyDirs, e.GetName())
-	}
-	if err := checkNames("container", containers); err != nil {
-		return err
-	}
-	return checkNames("emptyDir", emptyDirs)
-}
-
-func checkNames(kind string, names []string) error {
-	seen := make(map[string]bool, len(names))
-	for _, name := range names {
-		if !validRef(schema.Ref{Namespace: name, Name: name}) {
-			return fmt.Errorf("the agent reports the name %.64q of %s, which is none", name, kind)
-		}
-		if seen[name] {
-			return fmt.Errorf("the agent reports %s %q twice", kind, name)
-		}
-		seen[name] = true
-	}
-	return nil
 }
 
 // maxText bounds a text of the guest's that is shown to people.

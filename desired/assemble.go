@@ -3,25 +3,20 @@ package desired
 import (
 	"fmt"
 	"maps"
+	"reflect"
 	"slices"
 	"strings"
 
 	"github.com/firkin-dev/firkin-reconcile/schema"
 )
 
-// claim is one document that names a pod.
-type claim struct {
-	file *file
-	pod  *schema.Pod // nil: the document is not valid
-}
-
 // assembly puts the files of all roots together into one desired state.
 type assembly struct {
 	source *Source
 	out    schema.DesiredState
-	claims map[schema.Ref][]claim
 	held   map[schema.Ref]schema.HeldPod
-	named  map[schema.DocumentName][]naming
+	// changed are the good pods that are others than before, or gone.
+	changed map[schema.Ref]bool
 }
 
 // assemble builds the desired state from what the last scan read. The rules, in order:
@@ -39,39 +34,46 @@ type assembly struct {
 // The same rules say what ConfigMaps, Secrets and claims hold, wherever they stand: one
 // that cannot be told keeps its last good content. What pods take from them is filled in
 // last, so a change of a document changes the pods that use it and no others.
+//
+// Only pods that files which changed name, or named, and held ones are decided anew: for
+// the rest the rules say what they said the last time.
 func (s *Source) assemble() schema.DesiredState {
-	a := &assembly{
-		source: s,
-		claims: make(map[schema.Ref][]claim),
-		held:   make(map[schema.Ref]schema.HeldPod),
-		named:  make(map[schema.DocumentName][]naming),
-	}
+	a := &assembly{source: s, held: make(map[schema.Ref]schema.HeldPod), changed: make(map[schema.Ref]bool)}
 	for _, r := range s.roots {
 		a.root(r)
 	}
-	for _, ref := range slices.SortedFunc(maps.Keys(a.claims), schema.Ref.Compare) {
-		a.settle(ref, a.claims[ref])
+	for _, h := range s.state.Held {
+		s.index.touched[h.Ref] = true
 	}
-	for ref, pod := range s.good {
-		if len(a.claims[ref]) > 0 {
-			continue
-		}
-		if reason := a.mayStand(pod.Source, pod.Origin.File); reason != "" {
-			a.hold(ref, pod.Source, reason)
-		} else {
-			delete(s.good, ref)
-		}
+	for _, ref := range slices.SortedFunc(maps.Keys(s.index.touched), schema.Ref.Compare) {
+		a.decide(ref)
 	}
-	for _, ref := range slices.SortedFunc(maps.Keys(s.good), schema.Ref.Compare) {
-		a.out.Pods = append(a.out.Pods, s.good[ref])
-	}
+	clear(s.index.touched)
 	for _, ref := range slices.SortedFunc(maps.Keys(a.held), schema.Ref.Compare) {
 		a.out.Held = append(a.out.Held, a.held[ref])
 	}
-	a.documents()
-	a.resolve()
+	a.resolve(a.documents())
 	slices.SortStableFunc(a.out.Problems, schema.Problem.Compare)
+	s.state = a.out
 	return a.out
+}
+
+// decide applies the rules to one pod.
+func (a *assembly) decide(ref schema.Ref) {
+	if claims := a.source.index.claimsOf(ref); len(claims) > 0 {
+		a.settle(ref, claims)
+		return
+	}
+	pod, ok := a.source.good[ref]
+	if !ok {
+		return
+	}
+	if reason := a.mayStand(pod.Source, pod.Origin.File); reason != "" {
+		a.hold(ref, pod.Source, reason)
+		return
+	}
+	delete(a.source.good, ref)
+	a.changed[ref] = true
 }
 
 // root adds one root's files and its own state.
@@ -101,25 +103,8 @@ func (a *assembly) root(r *root) {
 		if f.unclear() && !f.known {
 			state.HeldFiles = append(state.HeldFiles, f.path)
 		}
-		a.claim(f)
-		a.name(r, f)
 	}
 	a.out.Sources = append(a.out.Sources, state)
-}
-
-// claim keeps what pods the documents of a file name.
-func (a *assembly) claim(f *file) {
-	valid := make(map[schema.Ref]int)
-	for i := range f.parsed.Pods {
-		pod := &f.parsed.Pods[i]
-		valid[pod.Ref]++
-		a.claims[pod.Ref] = append(a.claims[pod.Ref], claim{f, pod})
-	}
-	for _, ref := range f.parsed.Refs {
-		if valid[ref]--; valid[ref] < 0 {
-			a.claims[ref] = append(a.claims[ref], claim{f, nil})
-		}
-	}
 }
 
 // unclear tells whether the file may hold pods that nobody can name at the moment.
@@ -145,7 +130,10 @@ func (a *assembly) settle(ref schema.Ref, claims []claim) {
 	case claims[0].file.failed != nil:
 		a.hold(ref, source, claims[0].file.failed.Error())
 	default:
-		a.source.good[ref] = *claims[0].pod
+		if last, ok := a.source.good[ref]; !ok || !reflect.DeepEqual(last, *claims[0].pod) {
+			a.source.good[ref] = *claims[0].pod
+			a.changed[ref] = true
+		}
 	}
 }
 

@@ -18,52 +18,37 @@ type content struct {
 	source string
 }
 
-// naming is one document that names a ConfigMap, Secret or claim.
-type naming struct {
-	file *file
-	// content is nil when the document is not valid.
-	content *content
-}
-
-// name keeps the documents of a file by their names.
-func (a *assembly) name(r *root, f *file) {
-	valid := make(map[schema.DocumentName]int)
-	keep := func(name schema.DocumentName, c content) {
-		valid[name]++
-		a.named[name] = append(a.named[name], naming{f, &c})
-	}
-	for i := range f.parsed.Data {
-		doc := &f.parsed.Data[i]
-		keep(doc.Document(), content{data: doc, origin: doc.Origin, source: r.path})
-	}
-	for i := range f.parsed.Claims {
-		doc := &f.parsed.Claims[i]
-		keep(doc.Document(), content{claim: doc, origin: doc.Origin, source: r.path})
-	}
-	for _, name := range f.parsed.Documents {
-		if valid[name]--; valid[name] < 0 {
-			a.named[name] = append(a.named[name], naming{f, nil})
-		}
-	}
-}
-
 // documents decides what each document says, by the rules for pods: one that nobody can
-// tell at the moment keeps its last good content, one that is surely gone is forgotten.
-func (a *assembly) documents() {
-	last := a.source.documents
-	for _, name := range slices.SortedFunc(maps.Keys(a.named), compareNames) {
-		switch list := a.named[name]; {
+// tell at the moment keeps its last good content, one that is surely gone is forgotten. It
+// returns those that say something else than before.
+func (a *assembly) documents() map[schema.DocumentName]bool {
+	x, last := a.source.index, a.source.documents
+	changed := make(map[schema.DocumentName]bool)
+	if !x.documents {
+		return changed
+	}
+	x.documents = false
+	for _, name := range slices.SortedFunc(maps.Keys(x.named), compareNames) {
+		switch list := x.namingsOf(name); {
 		case len(list) > 1:
 			a.severalName(name, list)
-		case list[0].content != nil && list[0].file.failed == nil:
+			x.documents = true // it is an error the next time too
+		case list[0].content != nil && list[0].file.failed == nil && last[name] != *list[0].content:
 			last[name] = *list[0].content
+			changed[name] = true
 		}
 	}
 	for name, c := range last {
-		if len(a.named[name]) == 0 && a.mayStand(c.source, c.origin.File) == "" {
+		switch {
+		case len(x.named[name]) > 0:
+		case a.mayStand(c.source, c.origin.File) == "":
 			delete(last, name)
+			changed[name] = true
+		default:
+			x.documents = true // it may be gone the next time
 		}
 	}
+	return changed
 }
 
 // severalName makes an error of each of the documents of one name.
@@ -81,9 +66,28 @@ func (a *assembly) severalName(name schema.DocumentName, list []naming) {
 	}
 }
 
-// resolve fills in what the pods take from the documents. What is missing is listed in
-// them, and told by those who wait for it.
-func (a *assembly) resolve() {
+// resolve makes the list of pods, with what they take from the documents filled in. What
+// is missing is listed in them, and told by those who wait for it. Pods that did not change
+// and use no document that did are those of the last time.
+func (a *assembly) resolve(documents map[schema.DocumentName]bool) {
+	a.out.Pods = a.source.state.Pods
+	if len(documents) > 0 {
+		for ref, pod := range a.source.good {
+			if slices.ContainsFunc(pod.Documents(), func(n schema.DocumentName) bool { return documents[n] }) {
+				a.changed[ref] = true
+			}
+		}
+	}
+	if len(a.changed) == 0 {
+		return
+	}
+	var fresh []schema.Pod
+	for ref := range a.changed {
+		if pod, ok := a.source.good[ref]; ok {
+			fresh = append(fresh, pod)
+		}
+	}
+	slices.SortFunc(fresh, func(a, b schema.Pod) int { return a.Ref.Compare(b.Ref) })
 	var data []schema.DataDocument
 	var claims []schema.ClaimDocument
 	for _, c := range a.source.documents {
@@ -94,7 +98,27 @@ func (a *assembly) resolve() {
 			claims = append(claims, *c.claim)
 		}
 	}
-	a.out.Pods = schema.Resolve(a.out.Pods, data, claims)
+	fresh = schema.Resolve(fresh, data, claims)
+	for i := range fresh {
+		fresh[i].Edition = new(schema.Edition)
+	}
+	a.out.Pods = a.patched(fresh)
+}
+
+// patched returns the pods of the last time, without those that changed and with fresh ones;
+// all are sorted. What was handed out is never changed.
+func (a *assembly) patched(fresh []schema.Pod) []schema.Pod {
+	last := a.source.state.Pods
+	pods := make([]schema.Pod, 0, len(last)+len(fresh))
+	for i := range last {
+		for len(fresh) > 0 && fresh[0].Ref.Compare(last[i].Ref) < 0 {
+			pods, fresh = append(pods, fresh[0]), fresh[1:]
+		}
+		if !a.changed[last[i].Ref] {
+			pods = append(pods, last[i])
+		}
+	}
+	return append(pods, fresh...)
 }
 
 func compareNames(a, b schema.DocumentName) int {

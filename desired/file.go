@@ -74,7 +74,7 @@ type reading struct {
 }
 
 // take makes a reading what is known of its file.
-func (r reading) take() {
+func (r *reading) take() {
 	f := r.file
 	f.failed = r.failed
 	if r.failed != nil {
@@ -84,24 +84,29 @@ func (r reading) take() {
 	f.known = f.known || !f.parsed.Unreadable && len(f.parsed.Pods) == len(f.parsed.Refs)
 }
 
-// look reads the file when it changed and has settled; nil means that there is nothing new.
-func (f *file) look(e entry, settle time.Duration, opt schema.ParseOptions) *reading {
+// notice takes note of what was found; it says whether the file is to be read: it changed
+// and has settled, or could not be read before.
+func (f *file) notice(e entry, settle time.Duration) bool {
 	if e.err != nil {
 		f.settled = true
-		return &reading{file: f, failed: e.err}
+		return true
 	}
 	now := stampOf(e.info)
 	if now != f.stamp || f.seen.IsZero() {
 		f.stamp, f.seen = now, time.Now()
 	}
 	f.settled = f.stamp.quiet(f.seen, settle)
-	if !f.settled || f.taken == f.stamp && f.failed == nil {
-		return nil
+	return f.settled && (f.taken != f.stamp || f.failed != nil)
+}
+
+// read reads the file; nil means that it is being written.
+func (f *file) read(e entry, opt schema.ParseOptions) *reading {
+	if e.err != nil {
+		return &reading{file: f, failed: e.err}
 	}
 	data, err := readSettled(f.path, f.stamp)
 	switch {
 	case errors.Is(err, errBusy):
-		f.settled = false
 		return nil
 	case err != nil:
 		return &reading{file: f, failed: err}

@@ -3,10 +3,14 @@ package desired
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/firkin-dev/firkin-reconcile/schema"
 )
@@ -26,6 +30,10 @@ type root struct {
 	path  string // absolute, links not resolved
 	isDir bool
 	files map[string]*file // by path
+	order []*file          // files by their paths; nil after one came or went
+	index *index
+	// stamped is the commit that the pods of all files say they are of.
+	stamped string
 
 	// The outcome of the last scan.
 	known   bool   // the list of files is complete
@@ -37,6 +45,8 @@ type root struct {
 	quiet bool
 	// dirs are the directories of the last walk.
 	dirs map[string]sighting
+	// linked is true when symbolic links lead to files, so that they may change unwatched.
+	linked bool
 }
 
 // sighting is since when a directory has been seen with a stamp.
@@ -45,8 +55,8 @@ type sighting struct {
 	since time.Time
 }
 
-func newRoot(path string) *root {
-	return &root{path: path, files: make(map[string]*file)}
+func newRoot(path string, x *index) *root {
+	return &root{path: path, files: make(map[string]*file), index: x}
 }
 
 // scan looks at everything below the root and adds the directories to watch to dirs.
@@ -84,7 +94,27 @@ func (r *root) scan(settle time.Duration, dirs map[string]bool) {
 		return
 	}
 	r.known, r.reason = true, ""
-	r.take(w, readings)
+	r.take(readings)
+	r.linked = !r.isDir || len(w.links) > 0 || w.real != r.path
+	for path := range r.files {
+		if _, ok := w.found[path]; !ok {
+			r.forget(path)
+		}
+	}
+}
+
+// atRest tells whether the last scan found everything, and all of it settled and readable,
+// without following links.
+func (r *root) atRest() bool {
+	if !r.known || !r.settled || r.linked {
+		return false
+	}
+	for _, f := range r.files {
+		if f.failed != nil {
+			return false
+		}
+	}
+	return true
 }
 
 // moved says why what was read may be of two revisions, nil when it is of one.
@@ -106,48 +136,71 @@ func (r *root) hold(err error) {
 
 // read reads the files that were found, as far as they changed and have settled.
 func (r *root) read(w *walk, settle time.Duration) []*reading {
-	var readings []*reading
+	var changed []*file
 	for path, e := range w.found {
 		f := r.files[path]
 		if f == nil {
 			f = &file{path: path}
-			r.files[path] = f
+			r.files[path], r.order = f, nil
 		}
-		if reading := f.look(e, settle, schema.ParseOptions{Source: r.path, Commit: r.commit}); reading != nil {
-			readings = append(readings, reading)
+		if f.notice(e, settle) {
+			changed = append(changed, f)
 		}
 		r.settled = r.settled && f.settled
 	}
-	return readings
+	readings := make([]*reading, len(changed))
+	var g errgroup.Group
+	g.SetLimit(runtime.GOMAXPROCS(0))
+	for i, f := range changed {
+		g.Go(func() error {
+			readings[i] = f.read(w.found[f.path], schema.ParseOptions{Source: r.path, Commit: r.commit})
+			return nil
+		})
+	}
+	_ = g.Wait() // none fails: what cannot be read is a reading too
+	for i, f := range changed {
+		r.settled = r.settled && readings[i] != nil
+		f.settled = f.settled && readings[i] != nil
+	}
+	return slices.DeleteFunc(readings, func(r *reading) bool { return r == nil })
 }
 
-// take makes the readings what is known, and forgets the files that are surely gone.
-func (r *root) take(w *walk, readings []*reading) {
+// take makes the readings what is known.
+func (r *root) take(readings []*reading) {
 	for _, reading := range readings {
+		r.index.drop(reading.file)
 		reading.take()
+		r.index.add(r, reading.file)
 	}
+	if r.stamped != r.commit {
+		r.stamp()
+	}
+}
+
+// forget lets go of a file that was not found, if it is surely gone.
+func (r *root) forget(path string) {
+	if f := r.files[path]; f != nil && r.quiet {
+		delete(r.files, path)
+		r.order = nil
+		r.index.drop(f)
+	}
+}
+
+// stamp has all pods say of which commit they are: a file may be the same in many.
+func (r *root) stamp() {
 	for _, f := range r.files {
 		for i := range f.parsed.Pods {
-			// A file may be the same in many commits.
 			f.parsed.Pods[i].Origin.Commit = r.commit
 		}
+		r.index.touch(f)
 	}
-	if !r.quiet {
-		return
-	}
-	for path := range r.files {
-		if _, ok := w.found[path]; !ok {
-			delete(r.files, path)
-		}
-	}
+	r.stamped = r.commit
 }
 
 // sorted returns the files in the order of their paths.
 func (r *root) sorted() []*file {
-	list := make([]*file, 0, len(r.files))
-	for _, f := range r.files {
-		list = append(list, f)
+	if r.order == nil {
+		r.order = slices.SortedFunc(maps.Values(r.files), func(a, b *file) int { return strings.Compare(a.path, b.path) })
 	}
-	slices.SortFunc(list, func(a, b *file) int { return strings.Compare(a.path, b.path) })
-	return list
+	return r.order
 }

@@ -46,6 +46,7 @@ type Options struct {
 type Source struct {
 	opt   Options
 	roots []*root
+	index *index
 
 	mu sync.Mutex // held while reading
 	// good is the last good version of every pod that was not taken away since.
@@ -54,9 +55,16 @@ type Source struct {
 	documents map[schema.DocumentName]content
 	// again asks Run for another look, with the directories to watch brought up to date.
 	again chan struct{}
-	// dirs are the directories to watch, as of the last read.
-	dirs map[string]bool
+	// dirs are the directories to watch, as of the last read; watched those that are.
+	dirs, watched map[string]bool
+	// news is what file events told; it counts while everything is watched.
+	news news
 	read bool
+	// atRest: the last read found everything, settled, and led there by no symbolic link, so
+	// that only what events tell of can have changed.
+	atRest bool
+	// state is what was assembled last.
+	state schema.DesiredState
 }
 
 // New returns a Source over paths, which need not exist yet. Two paths that are the
@@ -74,7 +82,10 @@ func New(paths []string, opt Options) (*Source, error) {
 	if opt.Prune == nil {
 		opt.Prune = func(_ string, isDir bool) bool { return isDir }
 	}
-	s := &Source{opt: opt, good: make(map[schema.Ref]schema.Pod), documents: make(map[schema.DocumentName]content), again: make(chan struct{}, 1)}
+	s := &Source{
+		opt: opt, index: newIndex(), again: make(chan struct{}, 1),
+		good: make(map[schema.Ref]schema.Pod), documents: make(map[schema.DocumentName]content),
+	}
 	for _, p := range paths {
 		abs, err := filepath.Abs(p)
 		if err != nil {
@@ -85,7 +96,7 @@ func New(paths []string, opt Options) (*Source, error) {
 				return nil, fmt.Errorf("read manifests: %s and %s overlap; name one of them", r.path, abs)
 			}
 		}
-		s.roots = append(s.roots, newRoot(abs))
+		s.roots = append(s.roots, newRoot(abs, s.index))
 	}
 	return s, nil
 }
@@ -103,7 +114,10 @@ func (s *Source) Pods(ctx context.Context) (schema.DesiredState, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for range firstSettleLimit {
-		settled := s.scan()
+		news, settled := s.look()
+		if !news {
+			return s.state, nil
+		}
 		if settled || s.read {
 			break
 		}
@@ -117,20 +131,47 @@ func (s *Source) Pods(ctx context.Context) (schema.DesiredState, error) {
 	return s.assemble(), nil
 }
 
+// look looks at what may have changed: at everything unless file events tell of all changes.
+// It says whether it looked at anything, and whether that has settled.
+func (s *Source) look() (news, settled bool) {
+	paths, all := s.news.take()
+	if all || !s.atRest || s.watched == nil || !maps.Equal(s.watched, s.dirs) {
+		return true, s.scan()
+	}
+	if len(paths) == 0 {
+		return false, true
+	}
+	settled, ok := s.scanSome(paths)
+	if !ok {
+		return true, s.scan()
+	}
+	if !settled {
+		s.news.add(paths)
+		s.lookAgain()
+	}
+	return true, settled
+}
+
 // scan looks at every root; it says whether all of them have settled.
 func (s *Source) scan() bool {
 	settled := true
 	dirs := make(map[string]bool)
+	s.atRest = true
 	for _, r := range s.roots {
 		r.scan(s.opt.Settle, dirs)
 		settled = settled && r.settled
+		s.atRest = s.atRest && r.atRest()
 	}
 	if !settled || !maps.Equal(dirs, s.dirs) {
-		select {
-		case s.again <- struct{}{}:
-		default:
-		}
+		s.lookAgain()
 	}
 	s.dirs = dirs
 	return settled
+}
+
+func (s *Source) lookAgain() {
+	select {
+	case s.again <- struct{}{}:
+	default:
+	}
 }

@@ -17,6 +17,7 @@ func (s *Source) Run(ctx context.Context, wake func()) error {
 		return s.poll(ctx, wake)
 	}
 	defer watcher.Close()
+	defer s.unwatched()
 	reread := time.NewTicker(s.opt.Reread)
 	defer reread.Stop()
 	// due fires a settle time after the first event of a burst; the burst goes on
@@ -34,6 +35,7 @@ func (s *Source) Run(ctx context.Context, wake func()) error {
 		case <-ctx.Done():
 			return nil
 		case event := <-watcher.Events:
+			s.news.add(map[string]bool{event.Name: true})
 			if event.Has(fsnotify.Rename | fsnotify.Remove) {
 				// If it was a directory, its name may come to stand for another one.
 				_ = watcher.Remove(event.Name)
@@ -42,11 +44,13 @@ func (s *Source) Run(ctx context.Context, wake func()) error {
 		case err := <-watcher.Errors:
 			// Overflow among them: events were lost, and a look finds all.
 			s.opt.Log.Info("file events were lost; reading everything", "cause", err.Error())
+			s.news.addAll()
 			arm()
 		case <-s.again:
 			arm()
 		case <-reread.C:
 			s.watch(watcher)
+			s.news.addAll()
 			wake()
 		case <-due.C:
 			armed = false
@@ -95,6 +99,19 @@ func (s *Source) watch(watcher *fsnotify.Watcher) {
 		}
 		if err := watcher.Add(dir); err != nil {
 			s.opt.Log.V(1).Info("a directory cannot be watched; it is re-read only", "dir", dir, "cause", err.Error())
+			continue
 		}
+		watched[dir] = true
+		s.news.addAll() // what happened before
 	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.watched = watched
+}
+
+// unwatched has every look look at everything.
+func (s *Source) unwatched() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.watched = nil
 }

@@ -64,6 +64,8 @@ type Guest struct {
 	Initrd string `json:"initrd"`
 	// Version is the bundle's content hash.
 	Version string `json:"version"`
+	// Arch is a GOARCH, "" the host's.
+	Arch string `json:"arch,omitempty"`
 }
 
 // Disk is a raw disk image on the host. ID is at most 20 characters of [A-Za-z0-9-]

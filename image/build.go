@@ -33,7 +33,7 @@ func (s *Store) build(ctx context.Context, ref string, c *source.Content) (int64
 	if err != nil {
 		return 0, err
 	}
-	size, err := s.write(ctx, out, tree)
+	size, err := s.write(ctx, out, tree, diskID(c.Digest.Hex))
 	err = errors.Join(err, out.Close())
 	if err == nil {
 		err = s.publish(out.Name(), s.templatePath(c.Digest.Hex))
@@ -74,10 +74,14 @@ func (s *Store) addLayers(ctx context.Context, ref string, tree *flatten.Tree, c
 	return nil
 }
 
-// write makes the file system durable, with the mode a template has.
-func (s *Store) write(ctx context.Context, out *os.File, tree *flatten.Tree) (int64, error) {
+// write makes the file system durable, with the mode a template has. Its label is its disk's
+// id as far as that fits: a guest finds it by that on a bus where disks have no serial number.
+func (s *Store) write(ctx context.Context, out *os.File, tree *flatten.Tree, id string) (int64, error) {
 	size, err := ext4.Write(ctx, out, tree.WriteTar)
 	if err != nil {
+		return 0, err
+	}
+	if err := ext4.Label(out, id); err != nil {
 		return 0, err
 	}
 	if err := out.Chmod(templateMode); err != nil {

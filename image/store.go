@@ -231,5 +231,8 @@ func (s *Store) template(ctx context.Context, ref string, c *source.Content) (re
 	return rec, nil
 }
 
+// DiskID is the id of the disk of the image with that digest; see Image.DiskID.
+func DiskID(digest string) string { return diskID(strings.TrimPrefix(digest, "sha256:")) }
+
 // diskID is a disk's serial number: 20 characters are what SCSI takes.
-func diskID(hex string) string { return "i" + hex[:19] }
+func diskID(hex string) string { return "i" + hex[:min(len(hex), 19)] }

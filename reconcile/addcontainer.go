@@ -78,7 +78,7 @@ func (d *podDiffer) addContainers() {
 
 // restart plans the next run of a container that ended, after its back-off.
 func (d *podDiffer) restart(c *schema.Container, s *schema.ContainerStatus) {
-	if at := restartAt(s); d.now.Before(at) && !ahead(s.FinishedAt, d.now, restartMost) {
+	if at := restartAt(s); !d.reached(at) && !d.ahead(s.FinishedAt, restartMost) {
 		d.wait(KindContainer, c.Name, "back-off: "+ending(s), at)
 		return
 	}

@@ -21,11 +21,18 @@ const (
 )
 
 // restartAt returns when a container that ended may be started again: after the back-off
-// that its last runs of the same spec have earned.
+// that its last runs of the same spec have earned. A run that the death of its machine
+// ended has earned none: the boot of the machine has waited for that.
 func restartAt(s *schema.ContainerStatus) time.Time {
+	if s.Reason == schema.ReasonMachineDied {
+		return s.FinishedAt
+	}
 	short := 0
 	for i := len(s.Runs) - 1; i >= 0; i-- {
 		r := s.Runs[i]
+		if r.Reason == schema.ReasonMachineDied {
+			continue
+		}
 		if r.Digest != s.Digest || r.FinishedAt.Sub(r.StartedAt) >= restartReset {
 			break
 		}
@@ -52,10 +59,6 @@ func doubling(first, most time.Duration, n int) time.Duration {
 	}
 	return d
 }
-
-// ahead tells whether a time is so far in the future that it can only stem from before
-// the clock was set back: what waits for it is due now.
-func ahead(t, now time.Time, most time.Duration) bool { return t.Sub(now) > most }
 
 // latestFailure returns the standing failure of an object that was the last, of whatever
 // spec, among those that counts accepts.
@@ -90,13 +93,13 @@ func failureOf(s *schema.PodStatus, kind Kind, name, digest string) (schema.Fail
 
 // backsOff returns the failure that keeps an action on an object from being tried, and
 // until when.
-func backsOff(list []schema.Failure, kind Kind, name string, counts func(schema.Failure) bool, now time.Time) (schema.Failure, time.Time, bool) {
+func backsOff(list []schema.Failure, kind Kind, name string, counts func(schema.Failure) bool, c *clock) (schema.Failure, time.Time, bool) {
 	f, ok := latestFailure(list, kind, name, counts)
-	if !ok || ahead(f.At, now, retryMost) {
+	if !ok || c.ahead(f.At, retryMost) {
 		return f, time.Time{}, false
 	}
 	at := retryAt(f)
-	return f, at, now.Before(at)
+	return f, at, !c.reached(at)
 }
 
 // failed is what waits until a failed action may be tried again.

@@ -155,13 +155,13 @@ func settled(s look) bool {
 
 func reportOf(s look) Report {
 	r := Report{Holds: s.plan.Holds, Left: s.plan.Actions}
-	statuses := statusesOf(s.actual)
+	statuses := sortedStatuses(s.actual)
 	pending := make(map[schema.Ref][]Pending)
 	for _, p := range s.plan.Pending {
 		pending[p.Pod] = append(pending[p.Pod], p)
 	}
 	for _, pod := range sortedPods(s.desired.Pods) {
-		verdict := explained(AssessAt(pod, statuses[pod.Ref], s.at), pending[pod.Ref])
+		verdict := explained(AssessAt(pod, statusOf(statuses, pod.Ref), s.at), pending[pod.Ref])
 		r.Pods = append(r.Pods, Outcome{Ref: pod.Ref, Verdict: verdict, Origin: pod.Origin})
 	}
 	return r

@@ -1,7 +1,6 @@
 package reconcile
 
 import (
-	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -24,111 +23,59 @@ import (
 //  5. A pod of none of the sources: none of our business.
 //  6. A pod that its source no longer names: removed, unless a guard holds it (see guard).
 func Diff(desired schema.DesiredState, actual schema.ActualState, policy Policy, now time.Time) Plan {
-	d := differ{policy: policy, now: now, removals: make(map[string][]*schema.PodStatus)}
+	return new(planner).plan(desired, actual, policy, now)
+}
+
+// plan is Diff, with what the planner remembers of the rounds before.
+func (p *planner) plan(desired schema.DesiredState, actual schema.ActualState, policy Policy, now time.Time) Plan {
+	d := differ{planner: p, policy: policy, clock: clock{now: now}, removals: make(map[string][]*schema.PodStatus)}
 	if !actual.Known {
 		d.plan.Holds = append(d.plan.Holds, Hold{Kind: HoldUnknown, Reason: "the machines could not be listed: " + actual.Reason})
 		return d.plan
 	}
-	statuses := statusesOf(actual)
+	p.begin(policy)
+	pods, second := onePerRef(sortedPods(desired.Pods))
+	d.statuses = sortedStatuses(actual)
 	held := make(map[schema.Ref]schema.HeldPod, len(desired.Held))
 	for _, h := range desired.Held {
 		held[h.Ref] = h
 	}
-	wanted := make(map[schema.Ref]bool, len(desired.Pods))
-	sorted := sortedPods(desired.Pods)
-	waiting := turns(sorted, statuses, now)
-	for i, pod := range sorted {
-		if wanted[pod.Ref] {
-			continue // said of the first
-		}
-		wanted[pod.Ref] = true
-		if i+1 < len(sorted) && sorted[i+1].Ref == pod.Ref {
-			d.twice(pod, sorted[i+1])
-			continue
-		}
-		status := statuses[pod.Ref]
-		if status != nil && exists(status) && status.Source != "" && status.Source != pod.Source {
+	waiting := turns(pods, d.statuses, now)
+	for pod, status := range paired(pods, d.statuses) {
+		switch {
+		case pod == nil:
+			if h, ok := held[status.Ref]; ok {
+				d.keep(status, h.Reason)
+			} else {
+				d.unwanted(status, desired.Sources)
+			}
+		case second[pod.Ref] != nil:
+			d.twice(pod, second[pod.Ref])
+		case status != nil && exists(status) && status.Source != "" && status.Source != pod.Source:
 			d.conflict(pod, status)
-			continue
+		case waiting[pod.Ref] != "":
+			d.plan.Pending = append(d.plan.Pending, Pending{Pod: pod.Ref, Kind: KindPod, Name: pod.Name, Reason: waiting[pod.Ref]})
+		default:
+			d.add(p.diffPod(pod, status, policy, now))
 		}
-		if reason, ok := waiting[pod.Ref]; ok {
-			d.plan.Pending = append(d.plan.Pending, Pending{Pod: pod.Ref, Kind: KindPod, Name: pod.Name, Reason: reason})
-			continue
-		}
-		d.add(diffPod(pod, status, policy, now))
-	}
-	for _, status := range sortedStatuses(statuses) {
-		if wanted[status.Ref] {
-			continue
-		}
-		if h, ok := held[status.Ref]; ok {
-			d.keep(status, h.Reason)
-			continue
-		}
-		d.unwanted(status, desired.Sources)
 	}
 	for _, source := range desired.Sources {
-		d.guard(source, statuses)
+		d.guard(source)
 	}
 	d.finish()
+	p.end()
 	return d.plan
 }
 
 // differ builds one plan.
 type differ struct {
-	policy Policy
-	now    time.Time
-	plan   Plan
+	planner  *planner
+	policy   Policy
+	clock    clock
+	plan     Plan
+	statuses []*schema.PodStatus // sorted, one of each Ref
 	// removals are the pods that each source no longer names.
 	removals map[string][]*schema.PodStatus
-}
-
-// statusesOf returns the statuses by pod. A pod that has several is unknown: it cannot be
-// told which of them is meant.
-func statusesOf(actual schema.ActualState) map[schema.Ref]*schema.PodStatus {
-	m := make(map[schema.Ref]*schema.PodStatus, len(actual.Pods))
-	for i := range actual.Pods {
-		s := &actual.Pods[i]
-		first, ok := m[s.Ref]
-		if !ok {
-			m[s.Ref] = s
-			continue
-		}
-		one := *first
-		if cmp.Or(cmp.Compare(s.UID, first.UID), cmp.Compare(s.Source, first.Source)) < 0 {
-			one = *s
-		}
-		one.Machine, one.Message, one.Spec = schema.MachineUnknown, "several machines claim to be it", nil
-		m[s.Ref] = &one
-	}
-	return m
-}
-
-func sortedPods(pods []schema.Pod) []*schema.Pod {
-	list := make([]*schema.Pod, len(pods))
-	for i := range pods {
-		list[i] = &pods[i]
-	}
-	slices.SortFunc(list, func(a, b *schema.Pod) int {
-		if n := a.Ref.Compare(b.Ref); n != 0 {
-			return n
-		}
-		return cmp.Or(
-			strings.Compare(a.Source, b.Source),
-			strings.Compare(a.Origin.File, b.Origin.File),
-			cmp.Compare(a.Origin.Line, b.Origin.Line),
-		)
-	})
-	return list
-}
-
-func sortedStatuses(m map[schema.Ref]*schema.PodStatus) []*schema.PodStatus {
-	list := make([]*schema.PodStatus, 0, len(m))
-	for _, s := range m {
-		list = append(list, s)
-	}
-	slices.SortFunc(list, func(a, b *schema.PodStatus) int { return a.Ref.Compare(b.Ref) })
-	return list
 }
 
 // exists tells whether there is a machine, dead or alive.
@@ -172,7 +119,7 @@ func (d *differ) twice(pod, other *schema.Pod) {
 // keep maintains a held pod as it was last applied, as far as that is known.
 func (d *differ) keep(status *schema.PodStatus, reason string) {
 	if status.Spec != nil && exists(status) {
-		d.add(diffPod(remembered(status), status, d.policy, d.now))
+		d.add(diffPod(remembered(status), status, d.policy, d.clock.now))
 	}
 	d.plan.Pending = append(d.plan.Pending, Pending{Pod: status.Ref, Kind: KindPod, Name: status.Name, Reason: "held: " + reason})
 }
@@ -210,7 +157,7 @@ func (d *differ) remove(status *schema.PodStatus) {
 		d.notRemoved(status, unanswered(status))
 		return
 	}
-	if f, at, ok := backsOff(status.Failures, KindPod, status.Name, ofRemoval, d.now); ok {
+	if f, at, ok := backsOff(status.Failures, KindPod, status.Name, ofRemoval, &d.clock); ok {
 		d.plan.Pending = append(d.plan.Pending, failed(status.Ref, f, at))
 		return
 	}
@@ -223,7 +170,7 @@ func (d *differ) remove(status *schema.PodStatus) {
 //  2. A source that turned empty: held, unless the policy allows it.
 //  3. More removals than the budget allows: all of them are held. Pods whose machine is
 //     unknown count too: they would go as soon as they answer.
-func (d *differ) guard(source schema.SourceState, statuses map[schema.Ref]*schema.PodStatus) {
+func (d *differ) guard(source schema.SourceState) {
 	if !source.Known {
 		d.plan.Holds = append(d.plan.Holds, Hold{
 			Kind: HoldUnknown, Source: source.Path,
@@ -239,10 +186,8 @@ func (d *differ) guard(source schema.SourceState, statuses map[schema.Ref]*schem
 		}
 	}
 	total := 0
-	for _, s := range statuses {
-		if s.Source == source.Path && exists(s) {
-			total++
-		}
+	if len(live) > 0 {
+		total = d.podsOf(source.Path)
 	}
 	switch {
 	case len(live) == 0:
@@ -265,6 +210,16 @@ func (d *differ) guard(source schema.SourceState, statuses map[schema.Ref]*schem
 	for _, s := range removals {
 		d.remove(s)
 	}
+}
+
+// podsOf counts the pods of a source that exist.
+func (d *differ) podsOf(source string) (n int) {
+	for _, s := range d.statuses {
+		if s.Source == source && exists(s) {
+			n++
+		}
+	}
+	return n
 }
 
 // finish puts the plan in order and works out when to look again.

@@ -14,6 +14,8 @@ type podPlan struct {
 	pending []Pending
 	// next is when the clock alone changes what is to be done; zero if it does not.
 	next time.Time
+	// turn is until when the plan stands as long as pod and status do; zero: for good.
+	turn time.Time
 }
 
 // diffPod returns what one desired pod needs in this round. status is nil when nothing is
@@ -33,7 +35,7 @@ func diffPod(pod *schema.Pod, status *schema.PodStatus, policy Policy, now time.
 	if status == nil {
 		status = &schema.PodStatus{Ref: pod.Ref, Machine: schema.MachineAbsent}
 	}
-	d := podDiffer{view: view{pod: pod, status: status, now: now}, policy: policy}
+	d := podDiffer{view: view{clock: clock{now: now}, pod: pod, status: status}, policy: policy}
 	switch {
 	case status.Machine == schema.MachineUnknown:
 		d.wait(KindPod, pod.Name, unanswered(status), time.Time{})
@@ -52,6 +54,7 @@ func diffPod(pod *schema.Pod, status *schema.PodStatus, policy Policy, now time.
 	default:
 		d.inside()
 	}
+	d.turn = d.clock.turn
 	return d.podPlan
 }
 
@@ -114,7 +117,7 @@ func (d *podDiffer) attempt(a Action) bool {
 	if a.Type == Remove {
 		counts = ofRemoval
 	}
-	if f, at, ok := backsOff(d.status.Failures, a.Kind, a.Name, counts, d.now); ok {
+	if f, at, ok := backsOff(d.status.Failures, a.Kind, a.Name, counts, &d.clock); ok {
 		d.pending = append(d.pending, failed(d.pod.Ref, f, at))
 		if a.Type == Remove && a.Kind == KindContainer {
 			if d.stuck == nil {
@@ -131,7 +134,7 @@ func (d *podDiffer) attempt(a Action) bool {
 // try plans an add, unless one of the same spec failed and its back-off is not over.
 func (d *podDiffer) try(kind Kind, name, digest, cause string) bool {
 	if f, ok := failureOf(d.status, kind, name, digest); ok {
-		if at := retryAt(f); d.now.Before(at) && !ahead(f.At, d.now, retryMost) {
+		if at := retryAt(f); !d.reached(at) && !d.ahead(f.At, retryMost) {
 			d.pending = append(d.pending, failed(d.pod.Ref, f, at))
 			return false
 		}
@@ -166,14 +169,14 @@ func (d *podDiffer) keepVM() {
 	if d.status.Spec == nil || !d.status.Configured {
 		return
 	}
-	kept := podDiffer{view: view{pod: remembered(d.status), status: d.status, now: d.now}, policy: d.policy}
+	kept := podDiffer{view: view{clock: d.clock, pod: remembered(d.status), status: d.status}, policy: d.policy}
 	if kept.pod.VMDigest() != d.status.VMDigest {
 		return
 	}
 	kept.inside()
 	d.actions = append(d.actions, kept.actions...)
 	d.pending = append(d.pending, kept.pending...)
-	d.next = kept.next
+	d.next, d.clock = kept.next, kept.clock
 }
 
 // inside makes the containers and volumes of a running pod so. A pod whose time is over,

@@ -99,7 +99,7 @@ func (v *view) deadline() (time.Time, bool) {
 
 func (v *view) overdue() bool {
 	at, ok := v.deadline()
-	return ok && !v.now.Before(at)
+	return ok && v.reached(at)
 }
 
 // overdueWords say that the pod's time is over.

@@ -122,12 +122,12 @@ func (d *podDiffer) nextTry(sick *schema.ContainerStatus) {
 	var due time.Time
 	list := d.inReverse()
 	for _, s := range list {
-		if at := restartAt(s); isSick(s) && at.After(due) && !ahead(s.FinishedAt, d.now, restartMost) {
+		if at := restartAt(s); isSick(s) && at.After(due) && !d.ahead(s.FinishedAt, restartMost) {
 			due = at
 		}
 	}
 	cause := d.tryWords(sick)
-	if d.now.Before(due) {
+	if !d.reached(due) {
 		d.wait(KindPod, d.pod.Name, "back-off: "+cause, due)
 		return
 	}
@@ -197,11 +197,10 @@ type jobKey struct{ source, namespace, name string }
 // turns returns the pods of Jobs that have to wait for others to end, with the reason: of
 // each Job as many may be under way as its parallelism says. Those that have a machine
 // are; the others come in the order of their numbers.
-func turns(pods []*schema.Pod, statuses map[schema.Ref]*schema.PodStatus, now time.Time) map[schema.Ref]string {
+func turns(pods []*schema.Pod, statuses []*schema.PodStatus, now time.Time) map[schema.Ref]string {
 	if !slices.ContainsFunc(pods, func(p *schema.Pod) bool { return p.Job != nil }) {
 		return nil
 	}
-	wanted := make(map[schema.Ref]bool, len(pods))
 	underWay := make(map[jobKey]int)
 	count := func(pod *schema.Pod, s *schema.PodStatus) {
 		if !AssessAt(pod, s, now).Final {
@@ -209,20 +208,15 @@ func turns(pods []*schema.Pod, statuses map[schema.Ref]*schema.PodStatus, now ti
 		}
 	}
 	var fresh []*schema.Pod
-	for _, p := range pods {
-		wanted[p.Ref] = true
-		if p.Job == nil {
-			continue
-		}
-		if s := statuses[p.Ref]; s != nil && exists(s) {
-			count(p, s)
-		} else {
-			fresh = append(fresh, p)
-		}
-	}
-	for _, s := range statuses {
-		if !wanted[s.Ref] && s.Spec != nil && s.Spec.Job != nil && exists(s) {
+	for p, s := range paired(pods, statuses) {
+		switch there := s != nil && exists(s); {
+		case p == nil && there && s.Spec != nil && s.Spec.Job != nil:
 			count(s.Spec, s)
+		case p == nil || p.Job == nil:
+		case there:
+			count(p, s)
+		default:
+			fresh = append(fresh, p)
 		}
 	}
 	// NAME-2 comes before NAME-10.

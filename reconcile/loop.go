@@ -60,12 +60,15 @@ type Loop struct {
 	wake    chan struct{}
 	slots   chan struct{}
 
-	// looked is when the last look began; loop alone uses it and kept.
-	looked time.Time
-	kept   map[schema.Ref]sameAs
+	// looked is when the last look began; loop alone uses it and planner.
+	looked  time.Time
+	planner planner
 
 	mu   sync.Mutex
 	busy map[schema.Ref]bool
+	// queue waits for slots; begun is the pod that got the last one.
+	queue queue
+	begun schema.Ref
 	// resting are the pods that had a failed action, until when they are left alone.
 	resting map[schema.Ref]time.Time
 	causes  causes
@@ -82,7 +85,6 @@ func NewLoop(desired Desired, actual Actual, opt Options) *Loop {
 		opt:     opt,
 		wake:    make(chan struct{}, 1),
 		slots:   make(chan struct{}, opt.Parallel),
-		kept:    make(map[schema.Ref]sameAs),
 		busy:    make(map[schema.Ref]bool),
 		resting: make(map[schema.Ref]time.Time),
 		causes:  make(causes),
@@ -194,6 +196,7 @@ func within[T any](ctx context.Context, read func(context.Context) (T, error)) (
 func (l *Loop) look(ctx context.Context) (look, error) {
 	l.mu.Lock()
 	stale := maps.Clone(l.busy)
+	l.queue = queue{} // nothing is begun and ended between here and act without being stale
 	l.mu.Unlock()
 	desired, err := within(ctx, l.desired.Pods)
 	if err != nil {
@@ -204,7 +207,7 @@ func (l *Loop) look(ctx context.Context) (look, error) {
 		return look{}, fmt.Errorf("read the actual state: %w", err)
 	}
 	now := time.Now()
-	plan := Diff(desired, actual, l.opt.Policy, now)
+	plan := l.planner.plan(desired, actual, l.opt.Policy, now)
 	l.mu.Lock()
 	for i, a := range plan.Actions {
 		plan.Actions[i] = l.causes.explain(a)
@@ -214,10 +217,9 @@ func (l *Loop) look(ctx context.Context) (look, error) {
 		l.opt.Observer.Looked(desired, actual, plan)
 	}
 	seen := look{desired: desired, actual: actual, plan: plan, at: now, stale: stale}
-	statuses := statusesOf(actual)
-	for i := range desired.Pods {
-		pod := &desired.Pods[i]
-		seen.lingering = seen.lingering || lingering(pod, statuses[pod.Ref], now)
+	pods, _ := onePerRef(sortedPods(desired.Pods))
+	for pod, status := range paired(pods, sortedStatuses(actual)) {
+		seen.lingering = seen.lingering || pod != nil && lingering(pod, status, now)
 	}
 	return seen, nil
 }

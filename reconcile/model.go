@@ -18,7 +18,7 @@ type model struct {
 
 func newModel(actual schema.ActualState, now time.Time) *model {
 	m := &model{pods: make(map[schema.Ref]*schema.PodStatus, len(actual.Pods)), now: now}
-	for _, seen := range statusesOf(actual) {
+	for _, seen := range sortedStatuses(actual) {
 		p := *seen
 		p.Containers = slices.Clone(p.Containers)
 		p.EmptyDirs = slices.Clone(p.EmptyDirs)

@@ -207,11 +207,11 @@ func containersDiffer(pod *schema.Pod, list []schema.ContainerStatus) string {
 // everything lets nothing be held by a guard.
 var everything = Policy{AllowEmpty: true, MaxRemovals: Budget{unitPercent, 100}}
 
-// planner is Diff, or a broken version of it.
-type planner func(schema.DesiredState, schema.ActualState, Policy, time.Time) Plan
+// diffFunc is Diff, or a broken version of it.
+type diffFunc func(schema.DesiredState, schema.ActualState, Policy, time.Time) Plan
 
 // converges draws two worlds and goes from one to the other; it says what is wrong.
-func converges(t *rapid.T, diff planner) string {
+func converges(t *rapid.T, diff diffFunc) string {
 	before, after := drawBoxes(t, "before"), drawBoxes(t, "after")
 	actual := converged(before...)
 	perturb(t, &actual)
@@ -288,14 +288,14 @@ func TestPropertyUnknown(t *testing.T) {
 
 // TestPropertiesCatchBrokenPlanners plants bugs, each of which the properties must find.
 func TestPropertiesCatchBrokenPlanners(t *testing.T) {
-	without := func(drop func(Action) bool) planner {
+	without := func(drop func(Action) bool) diffFunc {
 		return func(d schema.DesiredState, a schema.ActualState, p Policy, now time.Time) Plan {
 			plan := Diff(d, a, p, now)
 			plan.Actions = slices.DeleteFunc(plan.Actions, drop)
 			return plan
 		}
 	}
-	for name, diff := range map[string]planner{
+	for name, diff := range map[string]diffFunc{
 		"forgets waits":           without(func(a Action) bool { return a.Type == Wait }),
 		"forgets to remove pods":  without(func(a Action) bool { return a.Type == Remove && a.Kind == KindPod && !a.Replacing }),
 		"forgets changed volumes": without(func(a Action) bool { return a.Type == Remove && a.Kind == KindEmptyDir }),

@@ -24,31 +24,35 @@ func (l *Loop) record(ctx context.Context, seen *look, workers *sync.WaitGroup) 
 			conflicts[ref] = true
 		}
 	}
-	statuses := statusesOf(seen.actual)
-	kept := make(map[schema.Ref]sameAs, len(statuses))
-	for i := range seen.desired.Pods {
-		pod := &seen.desired.Pods[i]
-		status := statuses[pod.Ref]
-		if status == nil || !status.Configured || status.Machine != schema.MachineRunning ||
+	pods, _ := onePerRef(sortedPods(seen.desired.Pods))
+	for pod, status := range paired(pods, sortedStatuses(seen.actual)) {
+		if pod == nil || status == nil || !status.Configured || status.Machine != schema.MachineRunning ||
 			status.Source != pod.Source || conflicts[pod.Ref] || seen.stale[pod.Ref] {
 			continue
 		}
-		pair := sameAs{pod, status.Spec}
-		if l.kept[pod.Ref] == pair || sameWords(pod, status.Spec) {
-			kept[pod.Ref] = pair
+		if l.recorded(pod, status) {
 			continue
 		}
 		if status.VMDigest != pod.VMDigest() || now.Before(l.resting[pod.Ref]) {
 			continue
 		}
-		l.start(workers, pod.Ref, func() {
+		l.start(ctx, workers, pod.Ref, func() {
 			if err := recordOne(ctx, recorder, pod); err != nil {
 				l.rest(pod.Ref)
 				l.opt.Log.V(1).Info("the manifest is not kept with its pod", "pod", pod.Ref.String(), "cause", err.Error())
 			}
 		})
 	}
-	l.kept = kept
+}
+
+// recorded tells whether what the manifest says is kept with the pod.
+func (l *Loop) recorded(pod *schema.Pod, status *schema.PodStatus) bool {
+	known := l.planner.pair(pod, status)
+	if known == nil {
+		return sameWords(pod, status.Spec)
+	}
+	known.recorded = known.recorded || sameWords(pod, status.Spec)
+	return known.recorded
 }
 
 // recordLimit bounds one Record.
@@ -60,10 +64,6 @@ func recordOne(ctx context.Context, r Recorder, pod *schema.Pod) error {
 	return r.Record(ctx, pod)
 }
 
-// sameAs is a desired pod and the one that was applied, which were found to say the same.
-// Neither is ever changed in place, so that a later look need not compare them again.
-type sameAs struct{ desired, applied *schema.Pod }
-
 // sameWords tells whether two versions of a pod say the same, wherever they stand: of hidden
 // values the record holds digests only, and of what is missing nothing.
 func sameWords(a, b *schema.Pod) bool {
@@ -72,6 +72,7 @@ func sameWords(a, b *schema.Pod) bool {
 	}
 	x, y := *a, *b
 	x.Origin, y.Origin = schema.Origin{}, schema.Origin{}
+	x.Edition, y.Edition = nil, nil
 	if reflect.DeepEqual(x, y) {
 		return true
 	}

@@ -20,10 +20,10 @@ func (d *podDiffer) trim() {
 	if len(d.actions) > 0 || d.policy.NoTrim || free < trimWorth || free < store.HostBytes/trimFraction {
 		return
 	}
-	if _, _, ok := backsOff(d.status.Failures, KindPod, d.pod.Name, anyFailure, d.now); ok {
+	if _, _, ok := backsOff(d.status.Failures, KindPod, d.pod.Name, anyFailure, &d.clock); ok {
 		return
 	}
-	if due := store.TrimmedAt.Add(trimEvery); d.now.Before(due) && !ahead(store.TrimmedAt, d.now, trimEvery) {
+	if due := store.TrimmedAt.Add(trimEvery); !d.reached(due) && !d.ahead(store.TrimmedAt, trimEvery) {
 		return
 	}
 	d.actions = append(d.actions, Action{

@@ -65,7 +65,7 @@ func AssessAt(pod *schema.Pod, status *schema.PodStatus, now time.Time) Verdict 
 	if status == nil {
 		return notStarted
 	}
-	v := view{pod: pod, status: status, now: now}
+	v := view{clock: clock{now: now}, pod: pod, status: status}
 	switch {
 	case status.Machine == schema.MachineUnknown:
 		return Verdict{Phase: PhaseUnknown, Reason: ReasonMachineUnknown, Message: status.Message}

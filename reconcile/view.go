@@ -2,7 +2,6 @@ package reconcile
 
 import (
 	"slices"
-	"time"
 
 	"github.com/firkin-dev/firkin-reconcile/schema"
 )
@@ -10,9 +9,9 @@ import (
 // view is one pod as it is wanted and as it was seen; its methods tell what follows from
 // the two and the time alone. The planner and the verdict share it, so that they agree.
 type view struct {
+	clock
 	pod    *schema.Pod
 	status *schema.PodStatus // never nil
-	now    time.Time
 	// digests are those of the pod's containers that were asked for.
 	digests map[string]string
 }

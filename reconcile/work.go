@@ -8,14 +8,9 @@ import (
 	"github.com/firkin-dev/firkin-reconcile/schema"
 )
 
-// act starts a worker for each pod that has actions, none under way, and a free slot. A
-// pod that is left out is planned anew in the next look, since its plan may be wrong by
-// the time a slot is free.
+// act starts a worker for each pod that has actions, none under way, and a free slot. What
+// is left out waits for slots for a moment (see fill), and is then planned anew.
 func (l *Loop) act(ctx context.Context, seen *look, workers *sync.WaitGroup) {
-	byPod := make(map[schema.Ref][]Action)
-	for _, a := range seen.plan.Actions {
-		byPod[a.Pod] = append(byPod[a.Pod], a)
-	}
 	now := time.Now()
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -27,21 +22,63 @@ func (l *Loop) act(ctx context.Context, seen *look, workers *sync.WaitGroup) {
 			seen.rested = until
 		}
 	}
-	for ref, actions := range byPod {
-		if seen.stale[ref] || l.busy[ref] || now.Before(l.resting[ref]) {
+	l.queue = queue{pods: l.inTurn(seen.plan.Actions), stale: seen.stale, until: now.Add(queueLimit)}
+	l.fill(ctx, workers)
+	l.record(ctx, seen, workers)
+	seen.busy = max(len(l.busy), len(seen.stale))
+}
+
+// queue is what a look planned and there was no slot for.
+type queue struct {
+	pods [][]Action // of one pod each
+	// stale are the pods whose plans may be from before their last actions.
+	stale map[schema.Ref]bool
+	until time.Time
+}
+
+// queueLimit is how old a plan may be that is begun: by then another look is due, and the
+// plan may be wrong.
+const queueLimit = 100 * time.Millisecond
+
+// inTurn returns the actions by pod, beginning after the pod that was begun last, so that
+// pods that always have something to do do not keep the slots from others.
+func (l *Loop) inTurn(actions []Action) [][]Action {
+	var first, later [][]Action
+	for len(actions) > 0 {
+		ref, n := actions[0].Pod, 1
+		for n < len(actions) && actions[n].Pod == ref {
+			n++
+		}
+		if ref.Compare(l.begun) > 0 {
+			first = append(first, actions[:n])
+		} else {
+			later = append(later, actions[:n])
+		}
+		actions = actions[n:]
+	}
+	return append(first, later...)
+}
+
+// fill begins work on the pods of the queue for which there are slots. The caller holds l.mu.
+func (l *Loop) fill(ctx context.Context, workers *sync.WaitGroup) {
+	now := time.Now()
+	for len(l.queue.pods) > 0 && now.Before(l.queue.until) && ctx.Err() == nil {
+		actions := l.queue.pods[0]
+		ref := actions[0].Pod
+		if l.queue.stale[ref] || l.busy[ref] || now.Before(l.resting[ref]) {
+			l.queue.pods = l.queue.pods[1:]
 			continue
 		}
 		release, ok := l.slot()
 		if !ok {
-			break
+			return
 		}
-		l.start(workers, ref, func() {
+		l.queue.pods, l.begun = l.queue.pods[1:], ref
+		l.start(ctx, workers, ref, func() {
 			defer release()
 			l.work(ctx, actions)
 		})
 	}
-	l.record(ctx, seen, workers)
-	seen.busy = max(len(l.busy), len(seen.stale))
 }
 
 // slotLimit is how long a pod keeps its slot: one that hangs longer goes on without, so
@@ -67,7 +104,7 @@ func (l *Loop) slot() (release func(), ok bool) {
 }
 
 // start runs work for a pod unless it is worked on already. The caller holds l.mu.
-func (l *Loop) start(workers *sync.WaitGroup, ref schema.Ref, work func()) {
+func (l *Loop) start(ctx context.Context, workers *sync.WaitGroup, ref schema.Ref, work func()) {
 	if l.busy[ref] {
 		return
 	}
@@ -76,6 +113,7 @@ func (l *Loop) start(workers *sync.WaitGroup, ref schema.Ref, work func()) {
 		work()
 		l.mu.Lock()
 		delete(l.busy, ref)
+		l.fill(ctx, workers)
 		l.mu.Unlock()
 		l.Wake()
 	})

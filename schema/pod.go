@@ -5,9 +5,9 @@
 package schema
 
 import (
-	"cmp"
 	"encoding/json"
 	"path"
+	"strings"
 )
 
 // DefaultNamespace is the namespace of a manifest that names none.
@@ -24,7 +24,10 @@ func (r Ref) String() string { return r.Namespace + "/" + r.Name }
 
 // Compare orders refs by namespace, then name.
 func (r Ref) Compare(o Ref) int {
-	return cmp.Or(cmp.Compare(r.Namespace, o.Namespace), cmp.Compare(r.Name, o.Name))
+	if n := strings.Compare(r.Namespace, o.Namespace); n != 0 {
+		return n
+	}
+	return strings.Compare(r.Name, o.Name)
 }
 
 // RestartPolicy says what happens to a container that ended; the values are Kubernetes'.
@@ -69,6 +72,8 @@ type Pod struct {
 	Origin Origin `json:"origin"`
 	// Manifest is the Kubernetes v1 Pod as JSON, as the user wrote it.
 	Manifest json.RawMessage `json:"manifest,omitempty"`
+	// Edition tells the pods of one DesiredState from those of another; nil where nobody does.
+	Edition *Edition `json:"-"`
 }
 
 // Origin is where a pod's manifest stands. It is explanation, never part of a digest.

@@ -170,6 +170,8 @@ type PodStatus struct {
 	Failures []Failure `json:"failures,omitempty"`
 	// LogDir is the host directory with the containers' CRI logs, "" when there is none.
 	LogDir string `json:"-"`
+	// Edition tells the statuses of one ActualState from those of another; nil where nobody does.
+	Edition *Edition `json:"-"`
 }
 
 // ContainerState is the state of a container in its VM.

@@ -51,7 +51,7 @@ func Open(root string) (*Dir, error) {
 		return nil, err
 	}
 	d := &Dir{root: path}
-	for _, sub := range []string{d.Machines(), d.Images(), d.Failures(), d.Cache()} {
+	for _, sub := range []string{d.Machines(), d.Images(), d.Failures(), d.Cache(), d.Volumes()} {
 		if err := os.Mkdir(sub, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
 			return nil, fmt.Errorf("make state directory: %w", err)
 		}
@@ -82,7 +82,8 @@ func checkOwn(dir string) error {
 // Root is the directory itself, absolute.
 func (d *Dir) Root() string { return d.root }
 
-// Machines holds one directory per machine.
+// Machines holds one directory per machine, named by its id, and in net what they know of
+// each other: addresses and names.
 func (d *Dir) Machines() string { return filepath.Join(d.root, "machines") }
 
 // Images is the image store.
@@ -93,6 +94,9 @@ func (d *Dir) Failures() string { return filepath.Join(d.root, "failures") }
 
 // Cache holds what can be made again: blank stores, probe verdicts.
 func (d *Dir) Cache() string { return filepath.Join(d.root, "cache") }
+
+// Volumes holds the disks of claims, one directory per claim, which outlive every pod.
+func (d *Dir) Volumes() string { return filepath.Join(d.root, "volumes") }
 
 // Events is the event journal.
 func (d *Dir) Events() string { return filepath.Join(d.root, "events.jsonl") }

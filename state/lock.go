@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -67,6 +68,20 @@ func printable(s string) string {
 		return ' '
 	}, strings.ToValidUTF8(s, "?"))
 	return strings.Join(strings.Fields(s), " ")
+}
+
+// Lost tells whether the state directory's lock is another file now, or none: whoever
+// comes next owns what is there.
+func (l *Lock) Lost() bool {
+	held, err := l.file.Stat()
+	if err != nil {
+		return true
+	}
+	named, err := os.Stat(l.file.Name())
+	if err != nil {
+		return errors.Is(err, fs.ErrNotExist)
+	}
+	return !os.SameFile(held, named)
 }
 
 // Unlock gives ownership back.

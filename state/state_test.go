@@ -259,3 +259,31 @@ func TestLockHasOneOwner(t *testing.T) {
 		t.Fatal(err)
 	}
 }
+
+func TestLockIsLostWithItsFile(t *testing.T) {
+	d, err := Open(filepath.Join(t.TempDir(), "state"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	lock, err := d.Lock("me")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer lock.Unlock()
+	if lock.Lost() {
+		t.Error("it is lost at once")
+	}
+	path := filepath.Join(d.Root(), "lock")
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+	if !lock.Lost() {
+		t.Error("it is not lost without its file")
+	}
+	if err := os.WriteFile(path, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if !lock.Lost() {
+		t.Error("it is not lost to another file")
+	}
+}

@@ -41,6 +41,7 @@ type globalFlags struct {
 	driver    string
 	stateDir  string
 	guest     string
+	template  string
 	logLevel  string
 	logFormat string
 	noColor   bool
@@ -79,6 +80,9 @@ func (a *app) settle() error {
 	case driverAuto, driverQEMU, driverVZ, driverSim:
 	default:
 		return usagef("--driver %q: it is one of auto, qemu, vz, sim", a.flags.driver)
+	}
+	if a.flags.template != templateAuto && a.flags.template != templateOff {
+		return usagef("--template %q: it is one of auto, off", a.flags.template)
 	}
 	var level slog.Level
 	if err := level.UnmarshalText([]byte(a.flags.logLevel)); err != nil {
@@ -148,6 +152,12 @@ const (
 	driverQEMU = "qemu"
 	driverVZ   = "vz"
 	driverSim  = "sim"
+)
+
+// The values of --template.
+const (
+	templateAuto = "auto"
+	templateOff  = "off"
 )
 
 // driverName is the driver chosen, with auto resolved for this platform.

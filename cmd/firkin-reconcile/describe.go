@@ -62,5 +62,5 @@ func (a *app) describe(s *stack, name, namespace string) error {
 		}
 	}
 	events = events[max(0, len(events)-describedEvents):]
-	return render.Description{Pod: p, Events: events, Now: time.Now()}.Text(a.stdout)
+	return render.Description{Pod: p, Events: events, Held: heldBack(all, p), Now: time.Now()}.Text(a.stdout)
 }

@@ -106,7 +106,9 @@ func (a *app) checks(ctx context.Context) []driver.Check {
 		if err != nil {
 			guest.Kernel = "" // said below
 		}
-		checks = append(checks, qemu.Doctor(ctx, a.qemuOptions(dir), guest.Kernel)...)
+		opt := a.qemuOptions(dir)
+		opt.Arch = guest.Arch
+		checks = append(checks, qemu.Doctor(ctx, opt, guest.Kernel)...)
 		checks = append(checks,
 			tool("mkfs.ext4", "makes pod stores", "apt-get install e2fsprogs", true),
 			tool("setpriv", "takes QEMU's privileges away when started as root", "apt-get install util-linux", os.Geteuid() == 0))

@@ -31,7 +31,7 @@ func (a *app) findGuest() (driver.Guest, error) {
 		if err != nil {
 			return driver.Guest{}, remedy(err, "build it anew with make guest")
 		}
-		if m.Arch != runtime.GOARCH {
+		if m.Arch != runtime.GOARCH && a.driverName() != driverQEMU { // which emulates it
 			return driver.Guest{}, remedy(fmt.Errorf("guest bundle %s is for %s, this host is %s", dir, m.Arch, runtime.GOARCH), "build one with make guest")
 		}
 		if dir, err = filepath.Abs(dir); err != nil {
@@ -41,6 +41,7 @@ func (a *app) findGuest() (driver.Guest, error) {
 			Kernel:  filepath.Join(dir, bundle.KernelFile),
 			Initrd:  filepath.Join(dir, bundle.InitrdFile),
 			Version: m.Version,
+			Arch:    m.Arch,
 		}, nil
 	}
 	return driver.Guest{}, remedy(fmt.Errorf("no guest bundle in %s", strings.Join(places, ", ")), "build one with make guest, or name one with --guest")

@@ -143,7 +143,7 @@ func (a *app) imagePrune(ctx context.Context) (err error) {
 		return err
 	}
 	defer s.close()
-	used := map[string]bool{}
+	used, disks := map[string]bool{}, map[string]bool{}
 	for i := range s.pods {
 		p := &s.pods[i]
 		if p.Machine == schema.MachineUnknown {
@@ -152,9 +152,12 @@ func (a *app) imagePrune(ctx context.Context) (err error) {
 		for _, c := range p.Containers {
 			used[c.ImageID] = true
 		}
+		for _, v := range p.Volumes {
+			disks[v.Disk] = true
+		}
 	}
 	// Under the lock nobody is between fetching an image and attaching it.
-	done, err := store.Prune(ctx, func(digest string) bool { return used[digest] }, 0)
+	done, err := store.Prune(ctx, func(digest string) bool { return used[digest] || disks[image.DiskID(digest)] }, 0)
 	for _, digest := range done.Digests {
 		fmt.Fprintf(a.stdout, "%s removed\n", digest)
 	}

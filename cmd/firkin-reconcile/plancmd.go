@@ -74,7 +74,7 @@ func (a *app) plan(ctx context.Context, w *wants, detailed bool) error {
 
 // planOf is a preview as it is shown.
 func planOf(want *schema.DesiredState, p *reconcile.Preview) render.Plan {
-	shown := render.Plan{Actions: p.Actions}
+	shown := render.Plan{Actions: p.Actions, Waiting: waiting(p.Pending)}
 	for _, source := range want.Sources {
 		if source.Commit != "" {
 			shown.Sources = append(shown.Sources, render.Source{Path: source.Path, Commit: source.Commit})

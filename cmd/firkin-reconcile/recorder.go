@@ -1,16 +1,15 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
 	"sync"
 	"time"
 
+	"github.com/firkin-dev/firkin-reconcile/actual"
 	"github.com/firkin-dev/firkin-reconcile/cmd/firkin-reconcile/internal/progress"
 	"github.com/firkin-dev/firkin-reconcile/cmd/firkin-reconcile/internal/render"
-	"github.com/firkin-dev/firkin-reconcile/image"
 	"github.com/firkin-dev/firkin-reconcile/journal"
 	"github.com/firkin-dev/firkin-reconcile/reconcile"
 	"github.com/firkin-dev/firkin-reconcile/schema"
@@ -50,6 +49,8 @@ type recorder struct {
 	failed  int
 	held    []string
 	awaited string
+	health  healthWatch
+	waiting []reconcile.Pending
 }
 
 // ActionStarted implements reconcile.Observer.
@@ -74,9 +75,35 @@ func (r *recorder) ActionFinished(a reconcile.Action, took time.Duration, result
 // Looked implements reconcile.Observer.
 func (r *recorder) Looked(want schema.DesiredState, seen schema.ActualState, plan reconcile.Plan) {
 	r.hold(holdTexts(&want, plan.Holds))
+	r.mu.Lock()
+	events := r.health.look(seen.Pods)
+	r.mu.Unlock()
+	for _, e := range append(events, r.lacking(plan.Pending)...) {
+		r.stack.record(e)
+	}
 	if plan.Empty() {
 		r.await(waitingFor(&want, &seen))
 	}
+}
+
+// lacking are events of what has begun to wait for something that no manifest gives.
+func (r *recorder) lacking(pending []reconcile.Pending) []journal.Event {
+	missing := slices.DeleteFunc(slices.Clone(pending), func(p reconcile.Pending) bool { return !p.Missing })
+	r.mu.Lock()
+	fresh := slices.DeleteFunc(slices.Clone(missing), func(p reconcile.Pending) bool { return slices.Contains(r.waiting, p) })
+	r.waiting = missing
+	r.mu.Unlock()
+	var events []journal.Event
+	for _, p := range fresh {
+		reason := reconcile.ReasonConfigError
+		if p.Kind == reconcile.KindVolume {
+			reason = "FailedMount"
+		}
+		events = append(events, journal.Event{
+			Type: journal.Warning, Reason: reason, Pod: p.Pod.String(), Object: string(p.Kind) + "/" + p.Name, Message: "it " + p.Reason,
+		})
+	}
+	return events
 }
 
 // await shows what is waited for, when that has changed.
@@ -124,6 +151,7 @@ func waitingFor(want *schema.DesiredState, seen *schema.ActualState) string {
 func (r *recorder) hold(held []string) {
 	r.mu.Lock()
 	fresh := slices.DeleteFunc(slices.Clone(held), func(h string) bool { return slices.Contains(r.held, h) })
+	gone := slices.DeleteFunc(slices.Clone(r.held), func(h string) bool { return slices.Contains(held, h) })
 	over := len(r.held) > 0 && len(held) == 0
 	r.held = slices.Clone(held)
 	r.mu.Unlock()
@@ -131,13 +159,17 @@ func (r *recorder) hold(held []string) {
 		if r.loud {
 			r.stack.app.slog.Warn("held", "cause", h)
 		}
-		r.stack.record(journal.Event{Type: journal.Warning, Reason: "Held", Object: "manifests", Message: h})
+		r.stack.record(journal.Event{Type: journal.Warning, Reason: reasonHeld, Object: objectManifests, Message: h})
 	}
 	if over {
 		if r.loud {
 			r.stack.app.slog.Warn("nothing is held any more")
 		}
-		r.stack.record(journal.Event{Type: journal.Normal, Reason: "Released", Object: "manifests", Message: "nothing is held any more"})
+		r.stack.record(journal.Event{Type: journal.Normal, Reason: reasonReleased, Object: objectManifests, Message: releasedAll})
+		return
+	}
+	for _, h := range gone {
+		r.stack.record(journal.Event{Type: journal.Normal, Reason: reasonReleased, Object: objectManifests, Message: releasedPrefix + h})
 	}
 }
 
@@ -170,12 +202,14 @@ func eventOf(a reconcile.Action, took time.Duration, result reconcile.Result, er
 	}
 	switch {
 	case err != nil:
-		e.Type, e.Reason, e.Message = journal.Warning, failureReason(a, err), err.Error()
+		e.Type, e.Reason, e.Message = journal.Warning, actual.Reason(a, err), err.Error()
 		return e
 	case a.Type == reconcile.Add && a.Kind == reconcile.KindPod:
 		e.Reason = "Booted"
 	case a.Type == reconcile.Add && a.Kind == reconcile.KindContainer:
 		e.Reason = "Started"
+	case a.Type == reconcile.Add && a.Kind == reconcile.KindVolume:
+		e.Reason = "Mounted"
 	case a.Type == reconcile.Add:
 		e.Reason = "Created"
 	case a.Type == reconcile.Remove && a.Replacing:
@@ -198,15 +232,4 @@ func eventOf(a reconcile.Action, took time.Duration, result reconcile.Result, er
 	}
 	e.Message += " (" + render.Took(took) + ")"
 	return e
-}
-
-// failureReason is one word for what went wrong, in Kubernetes' words where it has one.
-func failureReason(a reconcile.Action, err error) string {
-	if pull, ok := errors.AsType[*image.PullError](err); ok {
-		return string(pull.Reason)
-	}
-	words := map[reconcile.ActionType]string{
-		reconcile.Add: "FailedToAdd", reconcile.Remove: "FailedToRemove", reconcile.Wait: "FailedToWait", reconcile.Trim: "FailedToTrim",
-	}
-	return words[a.Type]
 }

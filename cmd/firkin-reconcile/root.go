@@ -46,7 +46,7 @@ Exit codes: 0 done, 1 failed, 2 usage, 3 not ready in time, 4 refused by a guard
 		a.applyCommand(), a.runCommand(), a.planCommand(), a.validateCommand(),
 		a.getCommand(), a.describeCommand(), a.logsCommand(), a.execCommand(), a.cpCommand(),
 		a.deleteCommand(), a.trimCommand(), a.eventsCommand(),
-		a.imageCommand(), a.doctorCommand(), a.versionCommand(), a.completionCommand(), a.schemaCommand(), a.shimCommand(),
+		a.imageCommand(), a.volumeCommand(), a.doctorCommand(), a.versionCommand(), a.completionCommand(), a.schemaCommand(), a.serviceCommand(), a.shimCommand(),
 	} {
 		cmd.AddCommand(sub)
 	}
@@ -58,6 +58,7 @@ func (a *app) globalFlags(f *pflag.FlagSet) {
 	f.StringVar(&a.flags.driver, "driver", driverAuto, "what runs the VMs: auto, qemu, vz or sim (simulated, for trying things out)")
 	f.StringVar(&a.flags.stateDir, "state-dir", "", "where machines are kept (default /var/lib/firkin as root, else in the XDG state home)")
 	f.StringVar(&a.flags.guest, "guest", "", "guest bundle: kernel and initramfs (default: looked for beside the program, in build/guest and in /usr/share/firkin/guest)")
+	f.StringVar(&a.flags.template, "template", templateAuto, "auto: copy VMs from one that has booted (pods then share its clean memory); off: boot each")
 	f.StringVar(&a.flags.logLevel, "log-level", "warn", "debug, info, warn or error")
 	f.StringVar(&a.flags.logFormat, "log-format", "text", "text or json")
 	f.BoolVar(&a.flags.noColor, "no-color", false, "no colours (also NO_COLOR)")

@@ -58,6 +58,7 @@ func (a *app) run(ctx context.Context, w *wants) error {
 	g.Go(func() error { return source.Run(ctx, loop.Wake) })
 	g.Go(func() error { return s.actual.Run(ctx, loop.Wake) })
 	g.Go(func() error { return loop.Run(ctx) })
+	g.Go(func() error { return s.keepOwning(ctx) })
 	err = g.Wait()
 	switch interrupted(ctx) {
 	case nil:

@@ -6,12 +6,14 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/firkin-dev/firkin-reconcile/actual"
 	"github.com/firkin-dev/firkin-reconcile/driver"
 	"github.com/firkin-dev/firkin-reconcile/journal"
 	"github.com/firkin-dev/firkin-reconcile/schema"
 	"github.com/firkin-dev/firkin-reconcile/state"
+	"github.com/firkin-dev/firkin-reconcile/volume"
 )
 
 // stack is what commands about pods work with.
@@ -87,7 +89,11 @@ func (a *app) open(ctx context.Context, dir *state.Dir, as part) (*stack, error)
 	if err != nil {
 		return nil, err
 	}
-	images, err := a.newImages(dir)
+	images, err := a.newImages(dir, guest.Arch)
+	if err != nil {
+		return nil, fmt.Errorf("%w%s", err, closing(d))
+	}
+	claims, err := volume.Open(dir.Volumes())
 	if err != nil {
 		return nil, fmt.Errorf("%w%s", err, closing(d))
 	}
@@ -97,7 +103,8 @@ func (a *app) open(ctx context.Context, dir *state.Dir, as part) (*stack, error)
 		driver:  d,
 		journal: journal.NewWriter(dir.Root()),
 		actual: actual.New(d, images, actual.Options{
-			Guest: guest, FailureDir: dir.Failures(), LookOnly: as == onlooker, Log: a.log.WithName("actual"),
+			Guest: guest, Claims: claims, Format: a.format(), FailureDir: dir.Failures(), LookOnly: as == onlooker,
+			Log: a.log.WithName("actual"),
 		}),
 	}, nil
 }
@@ -136,6 +143,26 @@ func (s *stack) close() {
 }
 
 var errAmbiguous = errors.New("there is one in each of several namespaces")
+
+// ownEvery is how often an owner looks whether it still is one.
+const ownEvery = 2 * time.Second
+
+// keepOwning returns when ctx ends, or with an error when the state directory was deleted
+// or replaced: another process may then own what is in its place.
+func (s *stack) keepOwning(ctx context.Context) error {
+	tick := time.NewTicker(ownEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+		if s.lock.Lost() {
+			return remedy(fmt.Errorf("state directory %s was deleted or replaced", s.dir.Root()), "pods live on; start run again")
+		}
+	}
+}
 
 // find returns the pod of that name: "name", "namespace/name" or "pod/name". A bare
 // name is of the given namespace; with none, it must be the only pod of that name.

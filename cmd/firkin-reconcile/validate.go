@@ -60,6 +60,11 @@ func (a *app) validate(ctx context.Context, paths []string, output string) error
 	result.Files = len(files)
 	named := map[schema.Ref][]string{}
 	for i := range parsed {
+		if slices.ContainsFunc(parsed[i].Problems, func(p schema.Problem) bool { return p.Severity == schema.SeverityError }) {
+			result.Refused++
+		} else {
+			result.Accepted++
+		}
 		result.Pods += len(parsed[i].Pods)
 		result.Errors = append(result.Errors, parsed[i].Problems...)
 		for _, ref := range parsed[i].Refs {
@@ -67,6 +72,7 @@ func (a *app) validate(ctx context.Context, paths []string, output string) error
 		}
 	}
 	result.Errors = append(result.Errors, duplicates(named, parsed)...)
+	result.Errors = append(result.Errors, missingWarnings(parsed)...)
 	slices.SortStableFunc(result.Errors, schema.Problem.Compare)
 	if output == "json" {
 		err = render.JSON(a.stdout, result)

@@ -5,12 +5,14 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 
 	"github.com/firkin-dev/firkin-reconcile/actual"
 	"github.com/firkin-dev/firkin-reconcile/driver"
 	"github.com/firkin-dev/firkin-reconcile/driver/qemu"
 	"github.com/firkin-dev/firkin-reconcile/driver/shim"
 	"github.com/firkin-dev/firkin-reconcile/driver/sim"
+	"github.com/firkin-dev/firkin-reconcile/driver/vz"
 	"github.com/firkin-dev/firkin-reconcile/image"
 	"github.com/firkin-dev/firkin-reconcile/state"
 )
@@ -21,6 +23,8 @@ func (a *app) newVMM(dir *state.Dir) (driver.VMM, error) {
 	switch a.driverName() {
 	case driverQEMU:
 		return qemu.New(a.qemuOptions(dir)), nil
+	case driverVZ:
+		return vz.New(vz.Options{Log: a.log.WithName("vz")}), nil
 	case driverSim:
 		return sim.NewVMM(sim.Options{Log: a.log.WithName("sim")}), nil
 	default:
@@ -38,18 +42,30 @@ func (a *app) newDriver(_ context.Context, dir *state.Dir) (driver.Driver, error
 		Dir:      dir.Machines(),
 		BlankDir: filepath.Join(dir.Cache(), "blank"),
 		Command:  command,
+		Format:   a.format(),
 		Log:      a.log.WithName("shim"),
 	}
 	switch a.driverName() {
 	case driverQEMU:
 		opt.KillOrphans = qemu.KillOrphans
+	case driverVZ:
+		if runtime.GOOS != "darwin" {
+			return nil, errNoDriver(driverVZ)
+		}
 	case driverSim:
-		// A simulated machine has no file system to make.
-		opt.Format = func(context.Context, string, int64) error { return nil }
 	default:
 		return nil, errNoDriver(a.driverName())
 	}
 	return shim.NewDriver(opt)
+}
+
+// format makes file systems of machines' disks; nil is how drivers do it.
+func (a *app) format() func(ctx context.Context, path string, size int64) error {
+	if a.driverName() != driverSim {
+		return nil
+	}
+	// A simulated machine has no file system to make.
+	return func(context.Context, string, int64) error { return nil }
 }
 
 func errNoDriver(name string) error {
@@ -57,7 +73,11 @@ func errNoDriver(name string) error {
 }
 
 func (a *app) qemuOptions(dir *state.Dir) qemu.Options {
-	return qemu.Options{CacheDir: dir.Cache(), Log: a.log.WithName("qemu")}
+	opt := qemu.Options{CacheDir: dir.Cache(), Log: a.log.WithName("qemu")}
+	if a.flags.template == templateAuto {
+		opt.TemplateDir = filepath.Join(dir.Cache(), "templates")
+	}
+	return opt
 }
 
 // shimCommandLine starts this very program as a shim. A shim gets none of our
@@ -68,17 +88,18 @@ func (a *app) shimCommandLine(dir *state.Dir) ([]string, error) {
 		return nil, fmt.Errorf("find this program: %w", err)
 	}
 	return []string{
-		exe, "shim", "--driver", a.driverName(), "--state-dir", dir.Root(),
+		exe, "shim", "--driver", a.driverName(), "--state-dir", dir.Root(), "--template", a.flags.template,
 		"--log-format", a.flags.logFormat, "--log-level", a.flags.logLevel,
 	}, nil
 }
 
-// newImages returns what resolves image references for the driver.
-func (a *app) newImages(dir *state.Dir) (actual.Images, error) {
+// newImages returns what resolves image references for the driver, to images for guests of
+// an architecture ("" is the host's).
+func (a *app) newImages(dir *state.Dir, arch string) (actual.Images, error) {
 	if a.driverName() == driverSim {
 		return simImages{}, nil
 	}
-	store, err := image.Open(dir.Images(), image.Options{Progress: a.pulling, Log: a.log.WithName("image")})
+	store, err := image.Open(dir.Images(), image.Options{Platform: image.Platform{Architecture: arch}, Progress: a.pulling, Log: a.log.WithName("image")})
 	if err != nil {
 		return nil, remedy(err, "see that %s can be written to", dir.Images())
 	}

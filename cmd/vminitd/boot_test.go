@@ -31,6 +31,9 @@ type machine struct {
 	qemu *exec.Cmd
 	done chan struct{}
 	qmp  *qmp
+
+	session *link.Session
+	conn    *grpc.ClientConn
 }
 
 // bundleDir is where the guest bundle is: FIRKIN_GUEST, or what make guest built.
@@ -143,6 +146,7 @@ func (m *machine) connect() {
 		m.t.Fatal(err)
 	}
 	m.t.Cleanup(func() { _ = client.Close(); _ = session.Close() })
+	m.session, m.conn = session, client
 	m.AgentClient = agentpb.NewAgentClient(client)
 }
 

@@ -2,7 +2,7 @@ package main
 
 import (
 	"context"
-	"errors"
+	"runtime/debug"
 	"time"
 
 	"github.com/go-logr/logr"
@@ -12,10 +12,15 @@ import (
 	"github.com/firkin-dev/firkin-reconcile/guest/runtime"
 	"github.com/firkin-dev/firkin-reconcile/guest/runtime/pid1"
 	"github.com/firkin-dev/firkin-reconcile/guest/runtime/reap"
+	"github.com/firkin-dev/firkin-reconcile/guest/sandbox"
 )
 
-// portLimit bounds the wait for the link's port.
-const portLimit = 30 * time.Second
+// How garbage is collected where the processor is emulated: at three times what is in use,
+// and as ever from a size that a small machine would feel.
+const (
+	gcPercent = 200
+	gcMemory  = 32 << 20
+)
 
 // run makes the system and serves until the link is gone.
 func run(ctx context.Context, log logr.Logger) error {
@@ -33,23 +38,32 @@ func run(ctx context.Context, log logr.Logger) error {
 	if err != nil {
 		return err
 	}
-	rt, err := runtime.New(runtime.Options{Reaper: reaper, Log: log, Crun: "/usr/bin/crun", Ready: modules})
+	emulated := pid1.Emulated()
+	if emulated {
+		// Collecting garbage is slow there, and a pod's start makes little.
+		debug.SetGCPercent(gcPercent)
+		debug.SetMemoryLimit(gcMemory)
+	}
+	rt, err := runtime.New(runtime.Options{
+		Reaper: reaper, Log: log, Crun: "/usr/bin/crun", Ready: modules, FixedLayout: emulated,
+	})
 	if err != nil {
 		return err
 	}
+	pods := agent.New(rt, agent.Options{Version: version, Log: log})
+	defer pods.Close()
 	if pid1.Settles() {
 		<-modules
-		if err := rt.Warm(ctx); err != nil {
+		if err := settle(ctx, rt, agent.NewServer(pods)); err != nil {
 			log.Error(err, "the first container will take longer")
 		}
 	}
-	portCtx, cancel := context.WithTimeout(ctx, portLimit)
-	defer cancel()
-	port, err := pid1.OpenPort(portCtx, pid1.LinkPort)
-	if err != nil {
-		return err
-	}
-	guest := link.NewGuest(port, link.GuestOptions{
+	box := sandbox.New(sandbox.Options{Containers: rt, Ready: modules, Log: log.WithName("sandbox")})
+	defer func() { _ = box.Close() }() // the machine ends
+	onVsock := serveSandbox(box, modules, log)
+	defer onVsock()
+	log.Info("ready", "version", version, "took", time.Since(start).String())
+	return links{server: linkServer(pods, box), modules: modules, opt: link.GuestOptions{
 		Wake: func(h link.Hello) string {
 			id, err := rt.Wake(h.Token[:])
 			if err != nil {
@@ -57,16 +71,6 @@ func run(ctx context.Context, log logr.Logger) error {
 			}
 			return id
 		},
-		AgentVersion: version, Log: log,
-	})
-	pods := agent.New(rt, agent.Options{Version: version, Log: log})
-	defer pods.Close()
-	server := agent.NewServer(pods)
-	served := make(chan error, 1)
-	listener := guest.Listen(link.AgentPort)
-	go func() { served <- server.Serve(listener) }()
-	log.Info("ready", "version", version, "took", time.Since(start).String())
-	err = guest.Run(ctx)
-	server.Stop()
-	return errors.Join(err, <-served)
+		AgentVersion: version, Owner: &link.Owner{}, Log: log,
+	}}.serve(ctx)
 }

@@ -22,6 +22,10 @@ const (
 // settleWord has the guest be complete before it opens the link: it is to be copied.
 const settleWord = "firkin.settle"
 
+// emulatedWord tells the guest that its processor is emulated, where code is slow the
+// first time that it runs at an address.
+const emulatedWord = "firkin.emulated"
+
 // tbCacheMiB bounds TCG's cache of translated code, which is otherwise sized by the
 // guest's RAM. The guest's kernel and a few containers fit.
 const tbCacheMiB = 64
@@ -76,7 +80,7 @@ func cardArguments(spec driver.Spec, fds inherited) []string {
 	if !spec.Network.Enabled {
 		return nil
 	}
-	device := fmt.Sprintf("virtio-net-device,host_mtu=%d", network.MTU)
+	device := fmt.Sprintf("virtio-net-device,host_mtu=%d,guest_announce=off", network.MTU)
 	if fds.card == 0 {
 		return []string{"-device", device}
 	}
@@ -144,7 +148,7 @@ func cpuModel(facts Facts) string {
 	case facts.Arch == archARM64:
 		return "max,pauth-impdef=on"
 	default:
-		return "max"
+		return "max,-erms"
 	}
 }
 
@@ -173,7 +177,7 @@ func commandLine(facts Facts, from origin) string {
 	if facts.Accelerator == TCG {
 		// Mitigations of CPU flaws guard nothing under emulation, and clearing memory
 		// costs a tenth of the boot.
-		words = append(words, "mitigations=off", "init_on_alloc=0")
+		words = append(words, "mitigations=off", "init_on_alloc=0", emulatedWord)
 	}
 	if from.memory != nil && from.state == nil {
 		words = append(words, settleWord)

@@ -7,11 +7,13 @@
 package qemu
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"os"
 	"os/exec"
+	"runtime"
 	"sync"
 
 	"github.com/go-logr/logr"
@@ -31,8 +33,8 @@ const (
 
 // Options configure a VMM.
 type Options struct {
-	// Arch is the guests' architecture, amd64 or arm64; "" is the host's. Another than
-	// the host's is emulated.
+	// Arch is the architecture, amd64 or arm64, of guests that do not say theirs; "" is the
+	// host's. Another than the host's is emulated.
 	Arch string
 	// Binary is the QEMU to run; "" looks for the architecture's in $PATH.
 	Binary string
@@ -50,7 +52,7 @@ type VMM struct {
 	opt Options
 
 	mu    sync.Mutex
-	facts *Facts // nil until probed
+	facts *Facts // of the last guest's architecture; nil until probed
 }
 
 var _ driver.VMM = (*VMM)(nil)
@@ -63,10 +65,11 @@ func (v *VMM) Name() string { return Name }
 
 // Start implements driver.VMM.
 func (v *VMM) Start(ctx context.Context, spec driver.Spec, dir string, card *os.File) (driver.VM, error) {
-	facts, err := v.probe(ctx, spec.Guest.Kernel)
+	facts, err := v.probe(ctx, spec.Guest)
 	if err != nil {
 		return nil, err
 	}
+	trouble := ""
 	if v.copyable(spec) {
 		vm, err := v.fromTemplate(ctx, facts, spec, dir, card)
 		if err == nil {
@@ -74,12 +77,14 @@ func (v *VMM) Start(ctx context.Context, spec driver.Spec, dir string, card *os.
 		}
 		if !errors.Is(err, template.ErrNone) {
 			v.opt.Log.Error(err, "the machine boots: its template cannot be used")
+			trouble = fmt.Sprintf("it was booted, for its template cannot be used: %v", err)
 		}
 	}
 	vm, err := v.boot(ctx, facts, spec, dir, card)
 	if err != nil {
 		return nil, err
 	}
+	vm.tell(trouble)
 	if v.copyable(spec) {
 		v.makeLater(facts, spec, vm)
 	}
@@ -109,13 +114,15 @@ func (v *VMM) boot(ctx context.Context, facts Facts, spec driver.Spec, dir strin
 	return vm, nil
 }
 
-func (v *VMM) probe(ctx context.Context, kernel string) (Facts, error) {
+func (v *VMM) probe(ctx context.Context, guest driver.Guest) (Facts, error) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	if v.facts != nil {
+	opt := v.opt
+	opt.Arch = cmp.Or(guest.Arch, opt.Arch, runtime.GOARCH)
+	if v.facts != nil && v.facts.Arch == opt.Arch {
 		return *v.facts, nil
 	}
-	facts, err := Probe(ctx, v.opt, kernel)
+	facts, err := Probe(ctx, opt, guest.Kernel)
 	if err != nil {
 		return Facts{}, err
 	}

@@ -2,9 +2,11 @@ package qemu
 
 import (
 	"context"
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -23,7 +25,7 @@ func TestTemplate(t *testing.T) {
 	guest.Version = "test"
 	vmm := New(Options{CacheDir: cacheDir, TemplateDir: filepath.Join(t.TempDir(), "templates"), Log: testr.New(t)})
 	spec := driver.Spec{ID: testID, CPUs: 1, MemoryBytes: 256 << 20, Guest: guest}
-	facts, err := vmm.probe(t.Context(), guest.Kernel)
+	facts, err := vmm.probe(t.Context(), guest)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -56,6 +58,83 @@ func TestTemplate(t *testing.T) {
 	}
 	again.Close()
 	again.Release()
+
+	damage(t, vmm, facts, spec)
+	v := startCopy(t, vmm, spec)
+	if !strings.Contains(v.Trouble(), "template is damaged") {
+		t.Errorf("started from a template that is damaged: trouble %q", v.Trouble())
+	}
+	if template.Open(vmm.opt.TemplateDir).Has(templateKey(facts, spec)) {
+		t.Error("a damaged template stays")
+	}
+}
+
+// damage changes a byte of the template's state.
+func damage(t *testing.T, vmm *VMM, facts Facts, spec driver.Spec) {
+	t.Helper()
+	path := filepath.Join(vmm.opt.TemplateDir, templateKey(facts, spec), "state")
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b[len(b)/2] ^= 1
+	if err := errors.Join(os.Remove(path), os.WriteFile(path, b, 0o600)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestTemplateKey has a template for all machines that could be copied from it, and for
+// no others.
+func TestTemplateKey(t *testing.T) {
+	facts := Facts{Key: "host", Version: "7.2", Arch: archAMD64, Accelerator: TCG, TSCKHz: 1}
+	spec := driver.Spec{ID: testID, CPUs: 1, MemoryBytes: 256 << 20, Guest: driver.Guest{Version: "a"}}
+	key := templateKey(facts, spec)
+	same := spec
+	same.ID, same.Name, same.StoreBytes = "another", "another", 1<<30
+	if templateKey(facts, same) != key {
+		t.Error("what is no part of a machine's memory changes the key")
+	}
+	for what, change := range map[string]func(*Facts, *driver.Spec){
+		"guest":       func(_ *Facts, s *driver.Spec) { s.Guest.Version = "b" },
+		"memory":      func(_ *Facts, s *driver.Spec) { s.MemoryBytes *= 2 },
+		"CPUs":        func(_ *Facts, s *driver.Spec) { s.CPUs = 2 },
+		"card":        func(_ *Facts, s *driver.Spec) { s.Network.Enabled = true },
+		"QEMU":        func(f *Facts, _ *driver.Spec) { f.Version = "8.0" },
+		"host":        func(f *Facts, _ *driver.Spec) { f.Key = "another boot" },
+		"accelerator": func(f *Facts, _ *driver.Spec) { f.Accelerator = KVM },
+	} {
+		f, s := facts, spec
+		change(&f, &s)
+		if templateKey(f, s) == key {
+			t.Errorf("%s: the key stays", what)
+		}
+	}
+}
+
+// TestMakingATemplateLeavesNothing ends a prototype in the middle.
+func TestMakingATemplateLeavesNothing(t *testing.T) {
+	guest := bundle(t)
+	guest.Version = "test"
+	vmm := New(Options{CacheDir: cacheDir, TemplateDir: filepath.Join(t.TempDir(), "templates"), Log: testr.New(t)})
+	spec := driver.Spec{ID: testID, CPUs: 1, MemoryBytes: 256 << 20, Guest: guest}
+	facts, err := vmm.probe(t.Context(), guest)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+	defer cancel()
+	if made, err := vmm.makeTemplate(ctx, facts, spec); made || err == nil {
+		t.Fatal(made, err)
+	}
+	left, err := os.ReadDir(vmm.opt.TemplateDir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range left {
+		if filepath.Ext(e.Name()) != ".lock" {
+			t.Errorf("left: %s", e.Name())
+		}
+	}
 }
 
 func startCopy(t *testing.T, vmm *VMM, spec driver.Spec) *vm {

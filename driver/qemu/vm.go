@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"os"
 	"path/filepath"
@@ -42,6 +43,8 @@ type vm struct {
 
 	linkMu sync.Mutex
 	link   net.Conn // the last one given out
+	pinned string   // the link's socket when its path is deleted
+	unpin  func()
 
 	disksMu sync.Mutex
 	disks   map[string]*attachment // by disk id
@@ -79,6 +82,11 @@ func launch(ctx context.Context, facts Facts, spec driver.Spec, dir string, from
 	v.process, err = spawn(facts, spec, dir, v.socket, from)
 	if err != nil {
 		return nil, err
+	}
+	v.pinned, v.unpin, err = unixsock.Pin(v.socket)
+	if err != nil {
+		log.Error(err, "the machine's link hangs on its socket's name")
+		v.pinned, v.unpin = v.socket, func() {}
 	}
 	v.monitor, err = newMonitor(ctx, v.process.qmp, v.event)
 	go v.attend()
@@ -149,6 +157,10 @@ func (v *vm) attend() {
 			}
 			v.err = v.verdict()
 			_ = os.Remove(v.socket)
+			v.linkMu.Lock()
+			v.unpin()
+			v.pinned = v.socket
+			v.linkMu.Unlock()
 			return
 		}
 	}
@@ -161,6 +173,13 @@ func (v *vm) loseShares() {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	v.trouble = fmt.Sprintf("its hostPath volumes are out of reach: %v", err)
+}
+
+// tell has Trouble say what went wrong at the start.
+func (v *vm) tell(trouble string) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.trouble = trouble
 }
 
 // Trouble says what is wrong with a machine that runs, "" for nothing.
@@ -277,6 +296,9 @@ func (v *vm) Link(ctx context.Context) (net.Conn, error) {
 		_ = v.link.Close()
 	}
 	conn, err := unixsock.Dial(ctx, v.socket)
+	if errors.Is(err, fs.ErrNotExist) {
+		conn, err = unixsock.Dial(ctx, v.pinned)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("connect to the guest's link: %w", err)
 	}

@@ -2,9 +2,12 @@ package shim_test
 
 import (
 	"bytes"
+	"cmp"
 	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"syscall"
 	"testing"
@@ -35,7 +38,23 @@ func TestConformanceShimSim(t *testing.T) {
 
 // TestConformanceQEMU runs the suite on real VMs in real shim processes.
 func TestConformanceQEMU(t *testing.T) {
-	guest, disk := bundle(t), template(t)
+	conformanceQEMU(t, bundle(t))
+}
+
+// TestConformanceQEMUArm64 runs it on VMs of the architecture of Apple's machines, which
+// most hosts have to emulate.
+func TestConformanceQEMUArm64(t *testing.T) {
+	if runtime.GOARCH == "arm64" {
+		t.Skip("the guests of TestConformanceQEMU are of this architecture")
+	}
+	if _, err := exec.LookPath("qemu-system-aarch64"); err != nil {
+		missing(t, err)
+	}
+	conformanceQEMU(t, bundleIn(t, cmp.Or(os.Getenv("FIRKIN_GUEST_ARM64"), filepath.Join("..", "..", "build", "guest", "arm64"))))
+}
+
+func conformanceQEMU(t *testing.T, guest driver.Guest) {
+	disk := templateFor(t, guest.Arch)
 	drivertest.Run(t, func(t *testing.T) drivertest.Harness {
 		dir := shortDir(t)
 		d := qemuDriver(t, dir)

@@ -71,10 +71,29 @@ func NewDriver(opt Options) (*Driver, error) {
 	if err := os.MkdirAll(opt.Dir, 0o700); err != nil {
 		return nil, fmt.Errorf("open machines: %w", err)
 	}
-	if err := networkOf(opt.Dir).Make(); err != nil {
+	if err := awaitLost(opt.Dir, opt.Log); err != nil {
 		return nil, fmt.Errorf("open machines: %w", err)
 	}
 	return &Driver{opt: opt, machines: make(map[string]*machine)}, nil
+}
+
+// awaitLost waits until live machines whose directories were deleted have put them back
+// (see caretaker): who looked before would take them for absent, and make others.
+func awaitLost(dir string, log logr.Logger) error {
+	for deadline := time.Now().Add(3 * careEvery); ; {
+		lost, err := lostHolders(dir)
+		if err != nil {
+			return err
+		}
+		if len(lost) == 0 {
+			return nil
+		}
+		if time.Now().After(deadline) {
+			return fmt.Errorf("machine %s lives and its directory is gone", filepath.Base(lost[0]))
+		}
+		log.Info("waiting for live machines whose directories were deleted", "count", len(lost))
+		time.Sleep(careEvery / 4)
+	}
 }
 
 // Create implements driver.Driver.

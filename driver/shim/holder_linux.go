@@ -51,17 +51,46 @@ func killIf(pid int, right func() bool) error {
 	return nil
 }
 
-func isHolder(pid int, dir string) bool {
-	proc := filepath.Join("/proc", strconv.Itoa(pid))
-	cmdline, err := os.ReadFile(filepath.Join(proc, "cmdline"))
+// lostHolders returns the directories of machines in parent that have a live shim and are
+// gone: it is about to put them back.
+func lostHolders(parent string) ([]string, error) {
+	entries, err := os.ReadDir("/proc")
 	if err != nil {
-		return false
+		return nil, fmt.Errorf("list processes: %w", err)
+	}
+	var lost []string
+	for _, e := range entries {
+		pid, err := strconv.Atoi(e.Name())
+		if err != nil {
+			continue
+		}
+		dir := heldDir(pid)
+		if filepath.Dir(dir) == parent && !exists(dir) && isHolder(pid, dir) {
+			lost = append(lost, dir)
+		}
+	}
+	return lost, nil
+}
+
+// heldDir is the machine's directory that a process names in its arguments, "" if none.
+func heldDir(pid int) string {
+	cmdline, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "cmdline"))
+	if err != nil {
+		return ""
 	}
 	args := bytes.Split(cmdline, []byte{0})
 	at := slices.IndexFunc(args, func(a []byte) bool { return string(a) == "--dir" })
-	if at < 0 || at+1 >= len(args) || string(args[at+1]) != dir {
+	if at < 0 || at+1 >= len(args) {
+		return ""
+	}
+	return string(args[at+1])
+}
+
+func isHolder(pid int, dir string) bool {
+	if heldDir(pid) != dir {
 		return false
 	}
+	proc := filepath.Join("/proc", strconv.Itoa(pid))
 	fds, err := os.ReadDir(filepath.Join(proc, "fd"))
 	if err != nil {
 		return false

@@ -88,10 +88,10 @@ func (h *holder) openNetwork(ctx context.Context) (*stack.Stack, error) {
 	if !network.IsMachine(n.Address.Addr()) {
 		return nil, fmt.Errorf("open network: the machine has no address in it (%v)", n.Address)
 	}
-	machines := networkOf(filepath.Dir(h.opt.Dir))
-	if err := machines.Keep(ctx, owner(h.spec), n.Address.Addr()); err != nil {
+	if err := h.enterNetwork(ctx); err != nil {
 		return nil, fmt.Errorf("open network: %w", err)
 	}
+	machines := networkOf(filepath.Dir(h.opt.Dir))
 	s, err := stack.New(stack.Options{
 		Address: n.Address.Addr(), Domain: n.Domain, Ports: n.Ports,
 		Peers: machines, Socket: registry.OwnSocket(h.opt.Dir), Log: h.opt.Log.WithName("network"),
@@ -104,6 +104,14 @@ func (h *holder) openNetwork(ctx context.Context) (*stack.Stack, error) {
 		return nil, fmt.Errorf("open network: %w", err)
 	}
 	return s, nil
+}
+
+// enterNetwork enters the machine into the registry; nothing changes unless that was lost.
+func (h *holder) enterNetwork(ctx context.Context) error {
+	if !h.spec.Network.Enabled {
+		return nil
+	}
+	return networkOf(filepath.Dir(h.opt.Dir)).Keep(ctx, owner(h.spec), h.spec.Network.Address.Addr())
 }
 
 // portHolder says who has a port of the host that is taken.

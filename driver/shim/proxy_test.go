@@ -104,8 +104,7 @@ func hold1(t *testing.T) *held {
 	h := &held{cuttable: &cuttable{VMM: sim.NewVMM(sim.Options{Log: logr.Discard()})}, machine: d.machine(testID)}
 	ended := make(chan error, 1)
 	go func() {
-		err := hold(context.Background(), ServeOptions{VMM: h.cuttable, Dir: dir, Log: logr.Discard()})
-		ended <- errors.Join(err, lock.Close())
+		ended <- hold(context.Background(), ServeOptions{VMM: h.cuttable, Dir: dir, Log: logr.Discard()}, lock)
 	}()
 	t.Cleanup(func() {
 		h.cut(false)

@@ -29,21 +29,37 @@ func bundle(t *testing.T) driver.Guest {
 	if dir == "" {
 		dir = filepath.Join("..", "..", "build", "guest", runtime.GOARCH)
 	}
+	return bundleIn(t, dir)
+}
+
+// bundleIn is the guest in a directory; the test is skipped where there is none, unless the
+// caller said that there must be.
+func bundleIn(t *testing.T, dir string) driver.Guest {
+	t.Helper()
 	dir, err := filepath.Abs(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
 	data, err := os.ReadFile(filepath.Join(dir, "manifest.json"))
 	if err != nil {
-		t.Skipf("no guest bundle (make guest): %v", err)
+		missing(t, fmt.Errorf("no guest bundle (make guest): %w", err))
 	}
-	var manifest struct{ Version string }
+	var manifest struct{ Version, Arch string }
 	if err := json.Unmarshal(data, &manifest); err != nil {
 		t.Fatal(err)
 	}
 	return driver.Guest{
-		Kernel: filepath.Join(dir, "vmlinux"), Initrd: filepath.Join(dir, "initrd.img"), Version: manifest.Version,
+		Kernel: filepath.Join(dir, "vmlinux"), Initrd: filepath.Join(dir, "initrd.img"), Version: manifest.Version, Arch: manifest.Arch,
 	}
+}
+
+// missing skips a test that lacks what it needs, unless the caller said that it must run.
+func missing(t *testing.T, err error) {
+	t.Helper()
+	if os.Getenv("FIRKIN_REQUIRE_VMS") != "" {
+		t.Fatal(err)
+	}
+	t.Skip(err)
 }
 
 // qemuDriver is a driver over real VMs.
@@ -151,6 +167,12 @@ func run(words []string) {
 // template is a template disk whose /main, /bin/sh and /bin/cat are guestProgram.
 func template(t *testing.T) driver.Disk {
 	t.Helper()
+	return templateFor(t, runtime.GOARCH)
+}
+
+// templateFor is one for guests of an architecture.
+func templateFor(t *testing.T, arch string) driver.Disk {
+	t.Helper()
 	dir := t.TempDir()
 	root := filepath.Join(dir, "root")
 	for _, sub := range []string{"bin", "data", "proc", "sys", "dev", "etc"} {
@@ -163,7 +185,7 @@ func template(t *testing.T) driver.Disk {
 		t.Fatal(err)
 	}
 	image := filepath.Join(dir, "template.img")
-	tool(t, []string{"CGO_ENABLED=0", "GOOS=linux"}, "go", "build", "-o", filepath.Join(root, "main"), source)
+	tool(t, []string{"CGO_ENABLED=0", "GOOS=linux", "GOARCH=" + arch}, "go", "build", "-o", filepath.Join(root, "main"), source)
 	for _, name := range []string{"sh", "cat"} {
 		if err := os.Link(filepath.Join(root, "main"), filepath.Join(root, "bin", name)); err != nil {
 			t.Fatal(err)

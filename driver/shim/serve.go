@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"sync"
 	"syscall"
 	"time"
 
@@ -54,8 +55,7 @@ func Serve(ctx context.Context, opt ServeOptions) error {
 			return fmt.Errorf("take machine: %w", err)
 		}
 	}
-	defer lock.Close()
-	return hold(ctx, opt)
+	return hold(ctx, opt, lock)
 }
 
 // holder holds one machine.
@@ -69,8 +69,10 @@ type holder struct {
 	started   flag // vm and guest are set
 }
 
-// hold is Serve once the machine's lock is held.
-func hold(ctx context.Context, opt ServeOptions) error {
+// hold is Serve once the machine's lock is held, of which it lets go at the end.
+func hold(ctx context.Context, opt ServeOptions, lock *os.File) error {
+	care := &caretaker{dir: opt.Dir, log: opt.Log.WithName("care"), locks: []*os.File{lock}}
+	defer care.close()
 	spec, err := readSpec(opt.Dir)
 	if err != nil {
 		return err
@@ -79,21 +81,19 @@ func hold(ctx context.Context, opt ServeOptions) error {
 	if err := os.Remove(filepath.Join(opt.Dir, exitFile)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("remove exit note: %w", err)
 	}
-	listener, err := listen(filepath.Join(opt.Dir, socketFile), opt.Log)
-	if err != nil {
+	care.spec, care.enter, care.server = spec, h.enterNetwork, h.newServer()
+	if err := care.open(); err != nil {
 		return err
 	}
-	server := h.newServer()
-	served := make(chan struct{})
-	go func() {
-		defer close(served)
-		_ = server.Serve(listener) // nil or the listener's end, which is our own doing
-	}()
+	caring, cared := context.WithCancel(context.WithoutCancel(ctx))
+	var carer sync.WaitGroup
+	carer.Go(func() { care.run(caring) })
 	note := h.run(ctx)
+	cared()
+	carer.Wait()
 	note.At, note.StartedAt = time.Now(), h.startedAt
 	writeErr := writeJSON(filepath.Join(opt.Dir, exitFile), note)
-	endServer(server)
-	<-served
+	endServer(care.server)
 	if note.Error != "" && !note.Asked {
 		return errors.Join(errors.New(note.Error), writeErr)
 	}

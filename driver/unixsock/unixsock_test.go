@@ -4,6 +4,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 )
@@ -53,4 +54,29 @@ func TestLongPaths(t *testing.T) {
 	if _, err := Dial(t.Context(), path); err == nil {
 		t.Error("dialled a socket that is gone")
 	}
+}
+
+func TestPinnedSocketIsReachedWithoutItsName(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Skip("there is no other name for a socket")
+	}
+	path := filepath.Join(t.TempDir(), "s")
+	l, err := Listen(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	name, done, err := Pin(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer done()
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+	conn, err := Dial(t.Context(), name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	conn.Close()
 }

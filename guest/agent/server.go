@@ -30,18 +30,23 @@ const (
 // NewServer makes a gRPC server that serves the agent, with limits on all that a
 // client can send. A call that panics fails with codes.Internal and is logged.
 func NewServer(a *Agent) *grpc.Server {
-	s := grpc.NewServer(
+	s := grpc.NewServer(ServerOptions(a.opt.Log)...)
+	agentpb.RegisterAgentServer(s, a)
+	return s
+}
+
+// ServerOptions are those of NewServer, for another service of the guest.
+func ServerOptions(log logr.Logger) []grpc.ServerOption {
+	return []grpc.ServerOption{
 		grpc.MaxRecvMsgSize(MaxMessage),
 		grpc.MaxSendMsgSize(MaxMessage),
 		grpc.MaxHeaderListSize(MaxHeaders),
 		grpc.MaxConcurrentStreams(maxStreams),
 		grpc.ConnectionTimeout(handshakeLimit),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: pingMinimum, PermitWithoutStream: true}),
-		grpc.UnaryInterceptor(guardUnary(a.opt.Log)),
-		grpc.StreamInterceptor(guardStream(a.opt.Log)),
-	)
-	agentpb.RegisterAgentServer(s, a)
-	return s
+		grpc.UnaryInterceptor(guardUnary(log)),
+		grpc.StreamInterceptor(guardStream(log)),
+	}
 }
 
 func guardUnary(log logr.Logger) grpc.UnaryServerInterceptor {

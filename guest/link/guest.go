@@ -32,7 +32,10 @@ type GuestOptions struct {
 	// returns the boot id. What makes machines differ that were copied from one is done there.
 	Wake         func(Hello) (bootID string)
 	AgentVersion string
-	Log          logr.Logger
+	// Owner is shared by the guests of a machine with several streams, which have the same
+	// Wake and BootID too; nil for the only one.
+	Owner *Owner
+	Log   logr.Logger
 }
 
 // Stats counts what a guest has met on its stream.
@@ -59,7 +62,6 @@ type Guest struct {
 	sessions, refused, stale, skipped atomic.Uint64
 
 	// Of Run's goroutine alone:
-	owner    *Hello // the first Hello since boot
 	current  *guestSession
 	farewell uint64 // the last nonce that was told that its session is over
 }
@@ -67,6 +69,9 @@ type Guest struct {
 // NewGuest makes a guest over rw, whose Read must block while there is nothing to
 // read (or no host) and return when rw is closed.
 func NewGuest(rw io.ReadWriteCloser, opt GuestOptions) *Guest {
+	if opt.Owner == nil {
+		opt.Owner = &Owner{}
+	}
 	return &Guest{rw: rw, opt: opt, wire: newWire(rw), done: make(chan struct{}), listeners: make(map[uint32]*listener)}
 }
 
@@ -164,7 +169,7 @@ func (g *Guest) genuine(f frame) bool {
 		return false
 	}
 	h, err := parseHello(f.payload)
-	return err == nil && (g.owner == nil || g.owner.equal(h))
+	return err == nil && g.opt.Owner.plausible(h)
 }
 
 func (g *Guest) handle(f frame) {
@@ -191,40 +196,39 @@ func (g *Guest) hello(f frame) {
 	case err != nil:
 		g.refuse(f.nonce, refusedMalformed)
 		return
-	case g.owner != nil && !g.owner.equal(h):
+	}
+	bootID, ok := g.opt.Owner.claim(h, g.wake)
+	if !ok {
 		g.refuse(f.nonce, refusedToken)
 		return
 	}
-	if g.owner == nil {
-		g.owner = &h
-		g.wake(h)
-	}
 	if s := g.current; s != nil && s.nonce == f.nonce && !s.over() {
 		if s.expect == 0 && time.Since(s.answered) >= reackInterval {
-			g.answer(s)
+			g.answer(s, bootID)
 		}
 		return
 	}
 	g.end(ErrReplaced)
 	s := newGuestSession(g, f.nonce)
-	g.answer(s)
+	g.answer(s, bootID)
 	g.current = s
 	g.sessions.Add(1)
 	g.wg.Go(s.serve)
 	g.opt.Log.V(1).Info("link session opened", "machine", h.MachineID)
 }
 
-func (g *Guest) wake(h Hello) {
-	if g.opt.Wake == nil {
-		return
+// wake returns the boot's id.
+func (g *Guest) wake(h Hello) string {
+	if g.opt.Wake != nil {
+		if id := g.opt.Wake(h); validText(id) {
+			return id
+		}
 	}
-	if id := g.opt.Wake(h); validText(id) {
-		g.opt.BootID = id
-	}
+	return g.opt.BootID
 }
 
-func (g *Guest) answer(s *guestSession) {
-	a := ack{bootID: g.opt.BootID, agentVersion: g.opt.AgentVersion}
+func (g *Guest) answer(s *guestSession, bootID string) {
+	a := ack{bootID: bootID, agentVersion: g.opt.AgentVersion}
 	if err := g.wire.write(encode(kindAck, s.nonce, a.marshal()), nil); err != nil {
 		g.opt.Log.V(1).Info("link answer not sent", "cause", err.Error())
 	}

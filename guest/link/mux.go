@@ -85,5 +85,8 @@ func (s *stream) Close() error {
 	return err
 }
 
+// CloseWrite ends this direction alone. The peer has closeTimeout to end the other.
+func (s *stream) CloseWrite() error { return s.Stream.Close() }
+
 func (s *stream) LocalAddr() net.Addr  { return s.local }
 func (s *stream) RemoteAddr() net.Addr { return s.remote }

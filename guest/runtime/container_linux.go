@@ -158,6 +158,9 @@ func (r *Runtime) writeSpec(ctx context.Context, c *container, in specInput) err
 	}
 	in.cgroup = cgroupName(c.id, in.security.privileged)
 	oci := buildSpec(in)
+	if r.fixedLayout {
+		oci.Linux.Personality = ordinaryLayout()
+	}
 	if err := addSeccomp(oci, in.container.GetSecurity()); err != nil {
 		return err
 	}

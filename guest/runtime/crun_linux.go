@@ -69,7 +69,13 @@ func (r *Runtime) invoke(ctx context.Context, dir string, stdio [3]*os.File, com
 
 	release := r.reaper.Hold()
 	defer release()
-	crun, err := r.reaper.Start(r.crun.path(), argv, &os.ProcAttr{Dir: "/", Files: stdio[:], Env: []string{}})
+	start := r.reaper.Start
+	if r.fixedLayout && command[0] != "exec" { // what exec starts gets no layout of its own
+		start = func(path string, argv []string, attr *os.ProcAttr) (*reap.Child, error) {
+			return startFixed(r.reaper, path, argv, attr)
+		}
+	}
+	crun, err := start(r.crun.path(), argv, &os.ProcAttr{Dir: "/", Files: stdio[:], Env: []string{}})
 	if err != nil {
 		return nil, err
 	}

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"golang.org/x/sys/unix"
 
@@ -30,48 +31,77 @@ func (r *Runtime) Exec(ctx context.Context, id string, spec *agentpb.ExecRequest
 	if err := writeJSON(processFile, buildExec(c.process, spec)); err != nil {
 		return nil, fmt.Errorf("exec in container %s: %w", id, err)
 	}
-	start := r.execPlain
-	if spec.GetTty() {
-		start = r.execTerminal
+	if !spec.GetStdin() {
+		stdio.Stdin = nil
 	}
-	p, err := start(ctx, c, dir, processFile, spec, stdio)
+	l := launch{
+		container: c, dir: dir, command: []string{"exec", "--detach", "--process=" + processFile}, terminal: spec.GetTty(),
+		rows: spec.GetRows(), columns: spec.GetColumns(), stdio: stdio,
+	}
+	if l.terminal {
+		l.command = append(l.command, "--tty")
+	}
+	p, err := r.launch(ctx, l)
 	if err != nil {
 		return nil, fmt.Errorf("exec in container %s: %w", id, err)
 	}
 	return p, nil
 }
 
-func (r *Runtime) execPlain(ctx context.Context, c *container, dir, processFile string,
-	spec *agentpb.ExecRequest_Start, stdio agent.ExecIO,
-) (*process, error) {
+// launch is a process to be started by crun, with streams of its own.
+type launch struct {
+	container *container
+	dir       string   // for crun's files
+	command   []string // crun's, without the container's id
+	// first: it is the container's first process, with which all others end.
+	first    bool
+	terminal bool
+	// rows and columns are the terminal's size, 0 for what it has.
+	rows, columns uint32
+	stdio         agent.ExecIO
+}
+
+func (r *Runtime) launch(ctx context.Context, l launch) (*process, error) {
+	if l.terminal {
+		return r.launchTerminal(ctx, l)
+	}
+	return r.launchPlain(ctx, l)
+}
+
+func (r *Runtime) launchPlain(ctx context.Context, l launch) (*process, error) {
 	var child *reap.Child
-	group := c.cgroup
-	before := group.oomKills()
+	before := l.container.cgroup.oomKills()
 	start := func(files [3]*os.File) error {
 		var err error
-		child, err = r.invoke(ctx, dir, files, "exec", "--detach", "--process="+processFile, c.id)
+		child, err = r.invoke(ctx, l.dir, files, append(slices.Clone(l.command), l.container.id)...)
 		return err
 	}
-	var streams []*stream
-	var err error
-	if stdio.Stdin == nil || !spec.GetStdin() {
-		streams, err = withPipes(stdio.Stdout, stdio.Stderr, start)
+	if l.stdio.Stdin == nil {
+		streams, err := withPipes(l.stdio.Stdout, l.stdio.Stderr, start)
 		if err != nil {
 			return nil, err
 		}
-		return newExec(child, group, before, streams).begin(), nil
+		return l.follow(child, before, streams).begin(), nil
 	}
 	end, w, err := os.Pipe()
 	if err != nil {
 		return nil, err
 	}
-	streams, err = withInput(end, stdio.Stdout, stdio.Stderr, start)
+	streams, err := withInput(end, l.stdio.Stdout, l.stdio.Stderr, start)
 	if err := errors.Join(err, end.Close()); err != nil {
 		return nil, errors.Join(err, w.Close())
 	}
-	p := newExec(child, group, before, streams).begin()
-	go feed(w, stdio.Stdin, p.done)
+	p := l.follow(child, before, streams).begin()
+	go feed(w, l.stdio.Stdin, p.done)
 	return p, nil
+}
+
+// follow makes the process of what was launched.
+func (l launch) follow(child *reap.Child, oomBefore int, streams []*stream) *process {
+	if l.first {
+		return newFirst(l.container, child, streams)
+	}
+	return newExec(child, l.container.cgroup, oomBefore, streams)
 }
 
 // newExec follows a further process; killing it leaves the container alone.
@@ -101,23 +131,21 @@ func feed(w *os.File, input io.Reader, done <-chan struct{}) {
 	_ = w.Close()
 }
 
-func (r *Runtime) execTerminal(ctx context.Context, c *container, dir, processFile string,
-	spec *agentpb.ExecRequest_Start, stdio agent.ExecIO,
-) (*process, error) {
-	before := c.cgroup.oomKills()
-	child, terminal, err := r.invokeTerminal(ctx, dir, c.id, "exec", "--detach", "--process="+processFile, "--tty")
+func (r *Runtime) launchTerminal(ctx context.Context, l launch) (*process, error) {
+	before := l.container.cgroup.oomKills()
+	child, terminal, err := r.invokeTerminal(ctx, l.dir, l.container.id, l.command...)
 	if err != nil {
 		return nil, err
 	}
-	if spec.GetRows() > 0 && spec.GetColumns() > 0 {
-		if err := setSize(terminal, spec.GetRows(), spec.GetColumns()); err != nil {
+	if l.rows > 0 && l.columns > 0 {
+		if err := setSize(terminal, l.rows, l.columns); err != nil {
 			return nil, errors.Join(err, child.Signal(unix.SIGKILL), terminal.Close())
 		}
 	}
-	p := newExec(child, c.cgroup, before, []*stream{newStream(terminal, stdio.Stdout)})
+	p := l.follow(child, before, []*stream{newStream(terminal, l.stdio.Stdout)})
 	p.terminal = terminal
-	if stdio.Stdin != nil && spec.GetStdin() {
-		go func() { _, _ = io.Copy(terminal, stdio.Stdin) }() // ends with the input; the stream closes the terminal
+	if l.stdio.Stdin != nil {
+		go func() { _, _ = io.Copy(terminal, l.stdio.Stdin) }() // ends with the input; the stream closes the terminal
 	}
 	return p.begin(), nil
 }

@@ -21,6 +21,8 @@ const (
 	cardPoll = 3 * time.Millisecond
 )
 
+var errNoCard = errors.New("there is no network card")
+
 // setNetwork sets the network card up, when there is an address for it. What is as it
 // should be is left alone.
 func setNetwork(ctx context.Context, n *agentpb.NetworkConfig) error {
@@ -39,7 +41,7 @@ func setNetwork(ctx context.Context, n *agentpb.NetworkConfig) error {
 
 // waitCard waits for the machine's network card: the first link that is no loopback.
 func waitCard(ctx context.Context) (netlink.Link, error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, cardWait, fmt.Errorf("there is no network card after %s", cardWait))
+	ctx, cancel := context.WithTimeoutCause(ctx, cardWait, fmt.Errorf("%w after %s", errNoCard, cardWait))
 	defer cancel()
 	var card netlink.Link
 	err := poll(ctx, cardPoll, func() (bool, error) {
@@ -71,21 +73,33 @@ func setCard(card netlink.Link, n *agentpb.NetworkConfig) error {
 	if err := setMAC(card, n.GetMac()); err != nil {
 		return err
 	}
-	name := card.Attrs().Name
-	// The network speaks IPv4; a link-local address would only make IPv6 look usable.
-	err = os.WriteFile("/proc/sys/net/ipv6/conf/"+name+"/disable_ipv6", []byte("1"), 0)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("turn IPv6 off on %s: %w", name, err)
+	if err := cardUp(card); err != nil {
+		return err
 	}
+	name := card.Attrs().Name
 	if err := netlink.AddrReplace(card, addr); err != nil {
 		return fmt.Errorf("give %s address %s: %w", name, n.GetAddress(), err)
-	}
-	if err := netlink.LinkSetUp(card); err != nil {
-		return fmt.Errorf("bring %s up: %w", name, err)
 	}
 	route := &netlink.Route{LinkIndex: card.Attrs().Index, Gw: gateway}
 	if err := netlink.RouteReplace(route); err != nil {
 		return fmt.Errorf("route by %s: %w", n.GetGateway(), err)
+	}
+	return nil
+}
+
+// cardUp brings the card up, if it is not.
+func cardUp(card netlink.Link) error {
+	if card.Attrs().Flags&net.FlagUp != 0 {
+		return nil
+	}
+	name := card.Attrs().Name
+	// The network speaks IPv4; a link-local address would only make IPv6 look usable.
+	err := os.WriteFile("/proc/sys/net/ipv6/conf/"+name+"/disable_ipv6", []byte("1"), 0)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("turn IPv6 off on %s: %w", name, err)
+	}
+	if err := netlink.LinkSetUp(card); err != nil {
+		return fmt.Errorf("bring %s up: %w", name, err)
 	}
 	return nil
 }

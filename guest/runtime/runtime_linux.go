@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
 	"sync"
 	"time"
 
@@ -30,6 +29,7 @@ const StoreSerial = "store"
 const (
 	runDir     = "/run/firkin/crun" // crun's own state
 	consoleDir = "/run/firkin/console"
+	bundlesDir = "/run/firkin/bundles"
 	cgroupRoot = "/sys/fs/cgroup"
 	// Parents of the containers' cgroups; devices are kept from those of the first.
 	containersCgroup = "containers"
@@ -44,6 +44,8 @@ type Runtime struct {
 	bootID string
 	ready  <-chan struct{}
 
+	fixedLayout bool // see Options.FixedLayout
+
 	mu         sync.Mutex
 	podDir     string // "" until the store is open
 	hostname   string
@@ -53,6 +55,10 @@ type Runtime struct {
 	fsGroup    *int                 // the group that owns volumes, nil for none
 	processes  processSpace
 	filters    filterCache
+
+	stateMu   sync.Mutex
+	statePath string // where stateSeq holds, "" for nowhere
+	stateSeq  uint64 // number of the state that was saved last
 
 	pauseMu sync.Mutex  // held while pause is started
 	pause   *reap.Child // the first process of the namespace that containers share
@@ -88,19 +94,18 @@ type Options struct {
 	Crun string
 	// Ready is closed once the kernel can do all that is asked of it; nil: it can now.
 	Ready <-chan struct{}
+	// FixedLayout has the OCI runtime, not its containers, loaded at the same addresses each
+	// time: that is much faster where the processor is emulated.
+	FixedLayout bool
 }
 
 // New makes a Runtime and prepares the system for containers.
 func New(opt Options) (*Runtime, error) {
-	bootID, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
-	if err != nil {
-		return nil, fmt.Errorf("read boot id: %w", err)
-	}
 	crun, err := sealProgram(opt.Crun)
 	if err != nil {
 		return nil, err
 	}
-	for _, dir := range []string{runDir, consoleDir} {
+	for _, dir := range []string{runDir, consoleDir, bundlesDir} {
 		if err := os.MkdirAll(dir, 0o700); err != nil {
 			return nil, fmt.Errorf("make runtime directory: %w", err)
 		}
@@ -109,14 +114,14 @@ func New(opt Options) (*Runtime, error) {
 		return nil, err
 	}
 	return &Runtime{
-		reaper: opt.Reaper, log: opt.Log, crun: crun, bootID: strings.TrimSpace(string(bootID)), ready: opt.Ready,
+		reaper: opt.Reaper, log: opt.Log, crun: crun, ready: opt.Ready, fixedLayout: opt.FixedLayout,
 		containers: map[string]*container{}, templates: map[string]*template{},
 		filters:    filterCache{dir: runDir},
 		volumesDir: volumesDir, volumes: map[string]*podVolume{}, disks: map[string]*volumeDisk{},
 	}, nil
 }
 
-// BootID implements agent.Runtime.
+// BootID implements agent.Runtime. It is empty until Wake.
 func (r *Runtime) BootID() string {
 	r.mu.Lock()
 	defer r.mu.Unlock()

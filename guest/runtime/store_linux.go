@@ -13,7 +13,6 @@ import (
 	"time"
 	"unsafe"
 
-	"github.com/google/renameio/v2"
 	"golang.org/x/sys/unix"
 
 	"github.com/firkin-dev/firkin-reconcile/guest/agentpb"
@@ -40,12 +39,8 @@ func (r *Runtime) OpenStore(ctx context.Context, req *agentpb.ConfigureRequest) 
 	if err != nil {
 		return err
 	}
-	if r.ready != nil {
-		select {
-		case <-r.ready:
-		case <-ctx.Done():
-			return fmt.Errorf("open store: wait for kernel modules: %w", context.Cause(ctx))
-		}
+	if err := r.awaitReady(ctx); err != nil {
+		return fmt.Errorf("open store: %w", err)
 	}
 	if err := unix.Sethostname([]byte(hostname)); err != nil {
 		return fmt.Errorf("set host name: %w", err)
@@ -80,18 +75,27 @@ func (r *Runtime) mountStore(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("open store: %w", err)
 	}
+	if err := os.MkdirAll(StoreDir, 0o755); err != nil {
+		return fmt.Errorf("open store: %w", err)
+	}
+	mountErr := mountStoreDisk(device)
+	if !errors.Is(mountErr, unix.EINVAL) { // EINVAL: it is no such file system
+		return mountErr
+	}
 	blank, err := isBlank(device)
 	if err != nil {
 		return fmt.Errorf("open store: %w", err)
 	}
-	if blank {
-		if err := r.format(ctx, device); err != nil {
-			return fmt.Errorf("open store: %w", err)
-		}
+	if !blank {
+		return mountErr
 	}
-	if err := os.MkdirAll(StoreDir, 0o755); err != nil {
+	if err := r.format(ctx, device); err != nil {
 		return fmt.Errorf("open store: %w", err)
 	}
+	return mountStoreDisk(device)
+}
+
+func mountStoreDisk(device string) error {
 	// No online discard: Trim does it, when it is worth it.
 	if err := unix.Mount(device, StoreDir, "ext4", unix.MS_NODEV, "nodiscard,errors=remount-ro"); err != nil {
 		return fmt.Errorf("open store: mount %s: %w", device, err)
@@ -126,14 +130,19 @@ func (r *Runtime) format(ctx context.Context, device string) error {
 	return nil
 }
 
-// waitDisk waits for the disk with that serial number and returns its device.
+// waitDisk waits for the disk with that serial number (or label, see findLabelled) and returns
+// its device.
 func waitDisk(ctx context.Context, serial string) (string, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, diskWait, fmt.Errorf("disk %s did not appear in %v", serial, diskWait))
 	defer cancel()
 	start, rescanned := time.Now(), false
 	var device string
 	err := poll(ctx, diskPoll, func() (bool, error) {
-		name, err := findDisk(os.DirFS("/sys/block"), serial)
+		block := os.DirFS("/sys/block")
+		name, err := findDisk(block, serial)
+		if errors.Is(err, fs.ErrNotExist) {
+			name, err = findLabelled(block, os.DirFS("/dev"), serial)
+		}
 		if err == nil {
 			device = filepath.Join("/dev", name)
 			err = opens(device)
@@ -196,6 +205,9 @@ func (r *Runtime) CloseStore(ctx context.Context) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.podDir = ""
+	r.stateMu.Lock()
+	defer r.stateMu.Unlock()
+	r.statePath = "" // what the disk holds is read again
 	return err
 }
 
@@ -216,7 +228,7 @@ func unmountStore(ctx context.Context) error {
 	return nil
 }
 
-// stateFile holds what the agent keeps.
+// stateFile is where the agent's state is (see stateStore).
 const stateFile = "state"
 
 // LoadState implements agent.Runtime.
@@ -225,10 +237,7 @@ func (r *Runtime) LoadState(context.Context) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("load state: %w", err)
 	}
-	data, err := os.ReadFile(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
+	data, err := stateStore{path}.load()
 	if err != nil {
 		return nil, fmt.Errorf("load state: %w", err)
 	}
@@ -241,13 +250,19 @@ func (r *Runtime) SaveState(_ context.Context, data []byte) error {
 	if err != nil {
 		return fmt.Errorf("save state: %w", err)
 	}
-	if err := renameio.WriteFile(path, data, 0o600, renameio.WithTempDir(filepath.Dir(path))); err != nil {
+	r.stateMu.Lock()
+	defer r.stateMu.Unlock()
+	store := stateStore{path}
+	if r.statePath != path {
+		if r.stateSeq, _, err = store.latest(); err != nil {
+			return fmt.Errorf("save state: %w", err)
+		}
+		r.statePath = path
+	}
+	if err := store.save(r.stateSeq+1, data); err != nil {
 		return fmt.Errorf("save state: %w", err)
 	}
-	// The data is on the disk; its new name is only with the directory.
-	if err := syncDir(filepath.Dir(path)); err != nil {
-		return fmt.Errorf("save state: %w", err)
-	}
+	r.stateSeq++
 	return nil
 }
 

@@ -1,13 +1,13 @@
 package runtime
 
 import (
-	"crypto/rand"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"os"
+	"strings"
 	"unsafe"
 
-	"github.com/google/uuid"
 	"golang.org/x/sys/unix"
 )
 
@@ -23,21 +23,25 @@ type entropy struct {
 	seed       [sha256.Size]byte
 }
 
+// bootIDFile has the kernel's boot id, which is made when it is first read.
+const bootIDFile = "/proc/sys/kernel/random/boot_id"
+
 // Wake makes the machine differ from all that were copied from the same memory: its
 // random numbers and its boot id are its own from here on. secret is known to nobody
-// else. It returns the new boot id; with an error nothing changed.
+// else. It returns the boot id, which nobody has read before.
 func (r *Runtime) Wake(secret []byte) (string, error) {
-	if err := reseed(sha256.Sum256(append([]byte("firkin random seed\x00"), secret...))); err != nil {
-		return r.BootID(), fmt.Errorf("reseed random numbers: %w", err)
-	}
-	id, err := uuid.NewRandomFromReader(rand.Reader)
+	err := reseed(sha256.Sum256(append([]byte("firkin random seed\x00"), secret...)))
 	if err != nil {
-		return r.BootID(), fmt.Errorf("make a boot id: %w", err)
+		err = fmt.Errorf("reseed random numbers: %w", err)
+	}
+	id, readErr := os.ReadFile(bootIDFile)
+	if readErr != nil {
+		return "", errors.Join(err, fmt.Errorf("read boot id: %w", readErr))
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.bootID = id.String()
-	return r.bootID, nil
+	r.bootID = strings.TrimSpace(string(id))
+	return r.bootID, err
 }
 
 // reseed mixes the seed into the kernel's generator and has it begin anew from there.

@@ -3,9 +3,8 @@
 //
 //	net/10.99.0.7          -> ../<machine id>           whose address it is
 //	net/names/web.default  -> 10.99.0.7@<machine id>    (a note, it leads nowhere)
-//	net/lock                                            held while any of it changes
 //
-// What belongs to a machine that is gone counts as free, so a crash leaves no damage.
+// The machines' directory itself is locked while any of it changes. What belongs to a machine that is gone counts as free, so a crash leaves no damage.
 package registry
 
 import (
@@ -31,7 +30,6 @@ var ErrFull = errors.New("no address is free")
 const (
 	netDir   = "net"
 	namesDir = "names"
-	lockFile = "lock"
 	// socketFile, in a machine's directory, takes the frames that are meant for it.
 	socketFile = "net.sock"
 	// lockLimit bounds the wait for others that change the registry, which takes them
@@ -226,6 +224,12 @@ func (r Registry) path(elem ...string) string {
 	return filepath.Join(append([]string{r.Dir, netDir}, elem...)...)
 }
 
+// tidy removes directories that nothing is in. The lock is held.
+func (r Registry) tidy() {
+	_ = os.Remove(r.path(namesDir)) // refused while it holds anything, as is the next
+	_ = os.Remove(r.path())
+}
+
 func remove(path string) error {
 	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
@@ -233,40 +237,24 @@ func remove(path string) error {
 	return nil
 }
 
-// Make makes an empty registry; one that is there is left alone. What needs one makes it
-// by itself: this is to have it made before anything is in it.
-func (r Registry) Make() error {
-	f, err := r.open()
-	if err != nil {
-		return err
-	}
-	return f.Close()
-}
-
-// open returns the file that is locked, of a registry that is made when missing.
-func (r Registry) open() (*os.File, error) {
-	if err := os.MkdirAll(r.path(namesDir), 0o700); err != nil {
-		return nil, fmt.Errorf("open network registry: %w", err)
-	}
-	f, err := os.OpenFile(r.path(lockFile), os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW, 0o600)
-	if err != nil {
-		return nil, fmt.Errorf("open network registry: %w", err)
-	}
-	return f, nil
-}
-
 // lock keeps others from changing the registry.
 func (r Registry) lock(ctx context.Context) (unlock func(), err error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, lockLimit, fmt.Errorf("somebody holds it for more than %s", lockLimit))
 	defer cancel()
-	f, err := r.open()
+	f, err := os.Open(r.Dir)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("lock network registry: %w", err)
 	}
 	for {
 		err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
 		if err == nil {
-			return func() { _ = f.Close() }, nil
+			if err := os.MkdirAll(r.path(namesDir), 0o700); err != nil {
+				return nil, errors.Join(fmt.Errorf("open network registry: %w", err), f.Close())
+			}
+			return func() {
+				r.tidy()
+				_ = f.Close()
+			}, nil
 		}
 		if !errors.Is(err, unix.EWOULDBLOCK) && !errors.Is(err, unix.EINTR) {
 			return nil, errors.Join(fmt.Errorf("lock network registry: %w", err), f.Close())

@@ -178,7 +178,7 @@ func TestAWaitForTheLockEnds(t *testing.T) {
 	r := newRegistry(t)
 	o := machine(t, r, "a")
 	reserve(t, r, o)
-	f, err := os.OpenFile(r.path(lockFile), os.O_RDWR, 0)
+	f, err := os.Open(r.Dir)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -193,5 +193,17 @@ func TestAWaitForTheLockEnds(t *testing.T) {
 	}
 	if _, ok := r.Lookup("web.default"); !ok {
 		t.Error("a lookup waits for the lock")
+	}
+}
+
+func TestNothingIsLeftWhenAllAreReleased(t *testing.T) {
+	r := newRegistry(t)
+	o := machine(t, r, "a")
+	addr := reserve(t, r, o)
+	if err := r.Release(t.Context(), o, addr); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Lstat(r.path()); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("the registry stays: %v", err)
 	}
 }

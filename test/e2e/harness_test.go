@@ -66,7 +66,12 @@ type host struct {
 	t         testing.TB
 	state     string
 	manifests string
+	// log is what run said, complete once it was stopped.
+	log *bytes.Buffer
 }
+
+// said is what the last run that was stopped said.
+func (h *host) said() string { return h.log.String() }
 
 // newHost returns an empty host; when the test ends everything on it is deleted, and it
 // must then hold no machine and no process.
@@ -115,12 +120,22 @@ func (h *host) leaveNothing() {
 	if out.code != 0 {
 		h.t.Errorf("delete --all: exit %d: %s", out.code, out.stderr)
 	}
-	if left, _ := filepath.Glob(filepath.Join(h.state, "machines", "*")); len(left) > 0 {
+	if left := h.machines(); len(left) > 0 {
 		h.t.Errorf("machines are left: %q", left)
 	}
 	if procs := h.processes(); len(procs) > 0 {
 		h.t.Errorf("processes are left: %q", procs)
 	}
+}
+
+// machines returns the directories of all machines, which are named by UUIDs.
+func (h *host) machines() []string {
+	h.t.Helper()
+	dirs, err := filepath.Glob(filepath.Join(h.state, "machines", "*-*-*-*-*"))
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	return dirs
 }
 
 // processes returns the command lines of all processes that name the state directory.
@@ -140,7 +155,7 @@ func (h *host) processes() []string {
 // this host.
 func (h *host) processesOf(program string) []int {
 	h.t.Helper()
-	machines, _ := filepath.Glob(filepath.Join(h.state, "machines", "*"))
+	machines := h.machines()
 	var pids []int
 	files, _ := filepath.Glob("/proc/[0-9]*/cmdline")
 	for _, f := range files {
@@ -213,6 +228,7 @@ func (h *host) start(args ...string) (stop func(sig syscall.Signal)) {
 	h.t.Helper()
 	cmd := h.command(context.WithoutCancel(h.t.Context()), append([]string{"run", h.manifests}, args...)...)
 	log := &bytes.Buffer{}
+	h.log = log
 	cmd.Stdout, cmd.Stderr = log, log
 	if err := cmd.Start(); err != nil {
 		h.t.Fatal(err)
@@ -231,10 +247,11 @@ func (h *host) start(args ...string) (stop func(sig syscall.Signal)) {
 	return stop
 }
 
-// write puts a manifest into the directory; $IMAGES stands for the example images.
+// write puts a manifest into the directory; $BUSYBOX and $TINY stand for the example images.
 func (h *host) write(name, text string) {
 	h.t.Helper()
 	text = strings.ReplaceAll(text, "$BUSYBOX", "oci:"+filepath.Join(built.images, "busybox"))
+	text = strings.ReplaceAll(text, "$TINY", "oci:"+filepath.Join(built.images, "tiny"))
 	if err := os.WriteFile(filepath.Join(h.manifests, name), []byte(text), 0o644); err != nil {
 		h.t.Fatal(err)
 	}
@@ -254,7 +271,9 @@ type pod struct {
 		Labels               map[string]string
 	}
 	Status struct {
-		Phase                 string
+		Phase, Reason         string
+		PodIP, HostIP         string
+		Conditions            []struct{ Type, Status, Reason string }
 		InitContainerStatuses []containerStatus
 		ContainerStatuses     []containerStatus
 		Firkin                struct {
@@ -271,7 +290,7 @@ type pod struct {
 type containerStatus struct {
 	Name, ContainerID, ImageID string
 	RestartCount               int
-	Ready                      bool
+	Ready, Started             bool
 	State, LastState           containerState
 }
 
@@ -279,9 +298,9 @@ type containerState struct {
 	Running    *struct{ StartedAt time.Time }
 	Waiting    *struct{ Reason, Message string }
 	Terminated *struct {
-		ExitCode   int
-		Reason     string
-		FinishedAt time.Time
+		ExitCode        int
+		Reason, Message string
+		FinishedAt      time.Time
 	}
 }
 
@@ -325,4 +344,38 @@ func (h *host) within(limit time.Duration, what string, ok func() bool) {
 		case <-tick.C:
 		}
 	}
+}
+
+// condition is the status of one of the pod's conditions.
+func (p *pod) condition(name string) string {
+	for _, c := range p.Status.Conditions {
+		if c.Type == name {
+			return c.Status
+		}
+	}
+	return ""
+}
+
+// sh runs a script in a container and returns what it prints.
+func (h *host) sh(pod, container, script string) string {
+	h.t.Helper()
+	return h.must("exec", pod, "-c", container, "--", "sh", "-c", script)
+}
+
+// equal compares what was got with what is wanted.
+func equal[T comparable](t testing.TB, what string, got, want T) {
+	t.Helper()
+	if got != want {
+		t.Errorf("%s: got %v, want %v", what, got, want)
+	}
+}
+
+// hostname is this host's name.
+func hostname(t testing.TB) string {
+	t.Helper()
+	name, err := os.Hostname()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return name
 }

@@ -72,6 +72,7 @@ func TestKilledVMComesBackWithItsDisk(t *testing.T) {
 	h.write("pair.yaml", twoContainers)
 	h.write("job.yaml", job)
 	h.apply()
+	h.finish("job")
 	h.must("exec", "pair", "-c", "left", "--", "sh", "-c", "echo precious > /box/file && sync")
 	before := h.get("pair")
 	for _, p := range h.processesOf("qemu-system") {

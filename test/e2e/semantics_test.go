@@ -164,7 +164,7 @@ func TestPodSemanticsValidationBeforeBoot(t *testing.T) {
 		if out := h.firkin("apply", h.manifests); out.code != 1 {
 			t.Errorf("apply: exit %d", out.code)
 		}
-		if machines, _ := filepath.Glob(filepath.Join(h.state, "machines", "*")); len(machines) > 0 {
+		if machines := h.machines(); len(machines) > 0 {
 			t.Errorf("%s: a machine was made", rule)
 		}
 	}
@@ -191,7 +191,7 @@ func TestPodSemanticsBootFailureIsCleanedUpAndSaysWhy(t *testing.T) {
 	if out.code == 0 || !strings.Contains(out.stderr, "sem") {
 		t.Errorf("exit %d, %s", out.code, out.stderr)
 	}
-	if machines, _ := filepath.Glob(filepath.Join(h.state, "machines", "*")); len(machines) > 0 {
+	if machines := h.machines(); len(machines) > 0 {
 		t.Errorf("machines are left: %q", machines)
 	}
 }
@@ -223,7 +223,7 @@ spec:
   - {name: ext4, image: "ext4:root.ext4", command: [echo, from ext4]}
   - {name: guest, image: "guest:/", command: [/usr/bin/crun, --version]}
 `)
-	h.must("apply", h.manifests)
+	h.finish("sources")
 	if got := h.must("logs", "sources", "-c", "ext4"); got != "from ext4\n" {
 		t.Errorf("ext4: %q", got)
 	}
@@ -238,6 +238,7 @@ func TestGetIsReadByJq(t *testing.T) {
 	h.write("a.yaml", strings.ReplaceAll(sleeper, "NAME", "a"))
 	h.write("job.yaml", job)
 	h.apply()
+	h.finish("job")
 	jq := exec.CommandContext(t.Context(), "jq", "-c", `.items[].status.containerStatuses[].state | keys`)
 	jq.Stdin = strings.NewReader(h.must("get", "pods", "-o", "json"))
 	out, err := jq.CombinedOutput()

@@ -10,11 +10,18 @@ import (
 	"io"
 	"os"
 
+	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
 )
 
-// block is how much is copied at once.
-const block = 1 << 20
+const (
+	// block is how much is copied at once, and the least hole.
+	block = 64 << 10
+	// segment is what one goroutine hashes; a multiple of block.
+	segment = 16 << 20
+	// readers bounds the goroutines that read one file.
+	readers = 4
+)
 
 // save writes src as a sparse file and returns its hash (see extents) and size.
 func save(ctx context.Context, path string, src *os.File) (string, int64, error) {
@@ -39,32 +46,57 @@ func copyFile(ctx context.Context, dst, src *os.File) (string, int64, error) {
 	if err := dst.Truncate(size); err != nil {
 		return "", 0, err
 	}
-	h := sha256.New()
-	err = extents(ctx, src, size, h, func(at int64, b []byte) error {
+	sum, err := extents(ctx, src, size, func(at int64, b []byte) error {
 		_, err := dst.WriteAt(b, at)
 		return err
 	})
-	return hex.EncodeToString(h.Sum(nil)), size, err
+	return sum, size, err
 }
 
-// extents calls each for every block of src that is not all zeros, and hashes these with
-// their places: equal content has an equal hash, whatever of it are holes.
-func extents(ctx context.Context, src *os.File, size int64, h hash.Hash, each func(int64, []byte) error) error {
+// extents calls each, from several goroutines, for every block of src that is not all
+// zeros, and returns a hash of these with their places: equal content has an equal hash,
+// whatever of it are holes.
+func extents(ctx context.Context, src *os.File, size int64, each func(int64, []byte) error) (string, error) {
+	sums := make([][]byte, (size+segment-1)/segment)
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(readers)
+	for i := range sums {
+		g.Go(func() error {
+			h := sha256.New()
+			from := int64(i) * segment
+			err := blocks(ctx, src, from, min(from+segment, size), h, each)
+			sums[i] = h.Sum(nil)
+			return err
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return "", err
+	}
+	h := sha256.New()
+	_, _ = fmt.Fprintf(h, "%d\n", size) // never fails
+	for _, sum := range sums {
+		_, _ = h.Write(sum)
+	}
+	return hex.EncodeToString(h.Sum(nil)), nil
+}
+
+// blocks is extents for what lies between two places of the file.
+func blocks(ctx context.Context, src *os.File, from, to int64, h hash.Hash, each func(int64, []byte) error) error {
 	buf := make([]byte, block)
 	zeros := make([]byte, block)
-	for at := int64(0); at < size; {
+	for at := from; at < to; {
 		if err := ctx.Err(); err != nil {
 			return context.Cause(ctx)
 		}
 		data, err := unix.Seek(int(src.Fd()), at, unix.SEEK_DATA)
-		if errors.Is(err, unix.ENXIO) {
-			break // the rest is a hole
+		if errors.Is(err, unix.ENXIO) || err == nil && data >= to {
+			return nil // the rest is a hole
 		}
 		if err != nil {
 			return fmt.Errorf("find data: %w", err)
 		}
 		at = data - data%block
-		n, err := io.ReadFull(io.NewSectionReader(src, at, min(block, size-at)), buf[:min(block, size-at)])
+		n, err := src.ReadAt(buf[:min(block, to-at)], at)
 		if err != nil {
 			return err
 		}
@@ -77,7 +109,6 @@ func extents(ctx context.Context, src *os.File, size int64, h hash.Hash, each fu
 		}
 		at += int64(n)
 	}
-	_, _ = fmt.Fprintf(h, "%d\n", size)
 	return nil
 }
 
@@ -87,14 +118,14 @@ func checkState(f *os.File, want string) error {
 	if err != nil {
 		return err
 	}
-	h := sha256.New()
-	if err := extents(context.Background(), f, info.Size(), h, func(int64, []byte) error { return nil }); err != nil {
+	sum, err := extents(context.Background(), f, info.Size(), func(int64, []byte) error { return nil })
+	if err != nil {
 		return err
 	}
 	if _, err := f.Seek(0, io.SeekStart); err != nil {
 		return err
 	}
-	if hex.EncodeToString(h.Sum(nil)) != want {
+	if sum != want {
 		return fmt.Errorf("%w: its state has another hash", ErrDamaged)
 	}
 	return nil

@@ -20,7 +20,7 @@ import (
 const (
 	shareLimit = time.Second
 	// loadLimit is how long another process may take to load what it will share.
-	loadLimit = 5 * time.Second
+	loadLimit = time.Second
 	loadPoll  = 10 * time.Millisecond
 )
 

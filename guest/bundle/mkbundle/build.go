@@ -49,6 +49,16 @@ func triplet(arch string) (string, error) {
 	return "", fmt.Errorf("architecture %q is not known", arch)
 }
 
+// kernelImage is the package that depends on the newest kernel of an architecture. On amd64
+// it is the one for clouds: smaller, and with nothing but what a virtual machine has. That of
+// arm64 knows no USB, by which Virtualization.framework attaches disks to running machines.
+func kernelImage(arch string) string {
+	if arch == "arm64" {
+		return "linux-image-arm64"
+	}
+	return "linux-image-cloud-" + arch
+}
+
 // cmdline are the kernel arguments every VMM should give this guest.
 func cmdline(arch string) []string {
 	args := []string{
@@ -88,7 +98,7 @@ func (b *builder) build(ctx context.Context) error {
 	defer func() { _ = os.RemoveAll(work) }() // a left-over is only waste in a cache
 	root := filepath.Join(work, "root")
 
-	kernelPackage, err := debs.dependency(ctx, "linux-image-cloud-"+b.arch, "linux-image-")
+	kernelPackage, err := debs.dependency(ctx, kernelImage(b.arch), "linux-image-")
 	if err != nil {
 		return err
 	}
@@ -144,7 +154,7 @@ func (b *builder) entries(ctx context.Context, root, release, libDir, vminitd st
 		}
 		entries = append(entries, entry{path: f.target, mode: 0o755, data: data})
 	}
-	modules, err := collectModules(os.DirFS(filepath.Join(root, "lib", "modules", release)), wantedModules())
+	modules, err := collectModules(os.DirFS(filepath.Join(root, "lib", "modules", release)), wantedModules(b.arch))
 	if err != nil {
 		return nil, err
 	}

@@ -13,14 +13,16 @@ import (
 
 // wantedModules are the kernel modules of the guest, in the order in which it
 // should have them; dependencies come along. A name the kernel has built in is fine.
-func wantedModules() []string {
-	return []string{
+func wantedModules(arch string) []string {
+	modules := []string{
 		// The link under QEMU comes first: the guest answers while the others load.
 		"virtio_ring", "virtio", "virtio_mmio", "virtio_console",
 		// Devices and the link under Virtualization.framework.
 		"virtio_pci", "vsock", "vmw_vsock_virtio_transport",
 		// Disks.
 		"virtio_scsi", "sd_mod", "virtio_blk",
+		// The pod store. Its checksum is asked for by name, not as a dependency.
+		"crc32c_generic", "ext4",
 		// Root file systems of containers.
 		"overlay",
 		// Entropy, network.
@@ -28,6 +30,11 @@ func wantedModules() []string {
 		// Directories of the host, emptyDirs with a size.
 		"virtiofs", "loop",
 	}
+	if arch == "arm64" {
+		// Disks attached at run time under Virtualization.framework.
+		modules = append(modules, "xhci_pci", "usb_storage")
+	}
+	return modules
 }
 
 // module is one kernel module of the guest.

@@ -40,7 +40,7 @@ func initColumn(p *Pod) (word string, waits bool) {
 	total := len(p.Status.InitContainerStatuses)
 	for i, c := range p.Status.InitContainerStatuses {
 		switch {
-		case c.State.Terminated != nil && c.State.Terminated.ExitCode == 0:
+		case p.sidecars[c.Name] && c.Started, c.State.Terminated != nil && c.State.Terminated.ExitCode == 0 && !p.sidecars[c.Name]:
 			continue
 		case c.State.Terminated != nil:
 			return "Init:" + c.State.Terminated.Reason, true
@@ -55,15 +55,25 @@ func initColumn(p *Pod) (word string, waits bool) {
 	return "", false
 }
 
-// ReadyColumn is the READY of kubectl's table.
+// ReadyColumn is the READY of kubectl's table; sidecars count as containers in it.
 func ReadyColumn(p *Pod) string {
-	ready := 0
+	ready, all := 0, 0
 	for _, c := range p.Status.ContainerStatuses {
+		all++
 		if c.Ready {
 			ready++
 		}
 	}
-	return fmt.Sprintf("%d/%d", ready, len(p.Status.ContainerStatuses))
+	for _, c := range p.Status.InitContainerStatuses {
+		if !p.sidecars[c.Name] {
+			continue
+		}
+		all++
+		if c.Ready {
+			ready++
+		}
+	}
+	return fmt.Sprintf("%d/%d", ready, all)
 }
 
 // Restarts is the number of restarts of all containers, with the end of the last run.

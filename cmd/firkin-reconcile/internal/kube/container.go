@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/firkin-dev/firkin-reconcile/reconcile"
 	"github.com/firkin-dev/firkin-reconcile/schema"
 )
 
@@ -80,8 +81,8 @@ func container(s *schema.PodStatus, c *schema.ContainerStatus) ContainerStatus {
 	switch c.State {
 	case schema.ContainerRunning:
 		out.State.Running = &RunState{StartedAt: second(c.StartedAt)}
-		out.Started = true
-		out.Ready = s.Machine == schema.MachineRunning
+		out.Started = c.Started
+		out.Ready = c.Ready && s.Machine == schema.MachineRunning
 	case schema.ContainerExited, schema.ContainerTerminated:
 		ended := &Terminated{
 			ExitCode:    c.ExitCode,
@@ -91,7 +92,7 @@ func container(s *schema.PodStatus, c *schema.ContainerStatus) ContainerStatus {
 			FinishedAt:  second(c.FinishedAt),
 			ContainerID: out.ContainerID,
 		}
-		out.Ready = c.Init && c.ExitCode == 0
+		out.Ready = c.Init && c.ExitCode == 0 && !isSidecar(s.Spec, c.Name)
 		out.State.Terminated = ended
 		if waiting := restartWaiting(s, c); waiting != nil {
 			out.State, out.LastState = ContainerState{Waiting: waiting}, ContainerState{Terminated: ended}
@@ -115,8 +116,9 @@ func restartWaiting(s *schema.PodStatus, c *schema.ContainerStatus) *Waiting {
 		return nil
 	}
 	return &Waiting{
-		Reason:  reasonCrashLoop,
-		Message: fmt.Sprintf("container %s of pod %s ended and is started again after a back-off", c.Name, s.Ref),
+		Reason: reasonCrashLoop,
+		Message: fmt.Sprintf("container %s of pod %s ended and is started again after a back-off, at %s",
+			c.Name, s.Ref, reconcile.RestartDue(c).UTC().Format(time.RFC3339)),
 	}
 }
 
@@ -126,14 +128,24 @@ func WillRestart(pod *schema.Pod, c *schema.ContainerStatus) bool {
 	if pod == nil {
 		return false
 	}
-	switch pod.RestartPolicy {
-	case schema.RestartNever:
+	switch policy := pod.RestartPolicy; {
+	case isSidecar(pod, c.Name):
+		return true
+	case policy == schema.RestartNever:
 		return false
-	case schema.RestartOnFailure:
+	case policy == schema.RestartOnFailure:
 		return c.ExitCode != 0
 	default:
 		return !c.Init || c.ExitCode != 0
 	}
+}
+
+func isSidecar(pod *schema.Pod, name string) bool {
+	if pod == nil {
+		return false
+	}
+	c := pod.Container(name)
+	return c != nil && c.Sidecar
 }
 
 func lastState(s *schema.PodStatus, c *schema.ContainerStatus) ContainerState {

@@ -2,6 +2,7 @@ package kube
 
 import (
 	"encoding/json"
+	"slices"
 	"testing"
 	"time"
 
@@ -35,7 +36,7 @@ func pod(policy schema.RestartPolicy, containers ...schema.ContainerStatus) *sch
 }
 
 func running(name string) schema.ContainerStatus {
-	return schema.ContainerStatus{Name: name, State: schema.ContainerRunning, StartedAt: now}
+	return schema.ContainerStatus{Name: name, State: schema.ContainerRunning, StartedAt: now, Started: true, Ready: true}
 }
 
 func endedWith(name string, code int) schema.ContainerStatus {
@@ -123,6 +124,80 @@ func TestJSONIsKubernetes(t *testing.T) {
 		if want := c.Type == corev1.PodScheduled || c.Type == corev1.PodInitialized; (c.Status == corev1.ConditionTrue) != want {
 			t.Errorf("condition %s is %s", c.Type, c.Status)
 		}
+	}
+}
+
+// sidecar marks init containers as such, in the spec too.
+func sidecar(p *schema.PodStatus) *schema.PodStatus {
+	for i := range p.Spec.InitContainers {
+		p.Spec.InitContainers[i].Sidecar = true
+	}
+	return p
+}
+
+func unready(c schema.ContainerStatus) schema.ContainerStatus {
+	c.Ready = false
+	return c
+}
+
+func TestReadiness(t *testing.T) {
+	starting := initial(running("s"))
+	starting.Started, starting.Ready = false, false
+	for name, test := range map[string]struct {
+		pod                *schema.PodStatus
+		status, ready      string
+		condition, message string
+	}{
+		"ready":               {pod(schema.RestartAlways, running("a")), "Running", "1/1", "True", ""},
+		"unready":             {pod(schema.RestartAlways, unready(running("a")), running("b")), "Running", "1/2", "False", "containers with unready status: [a]"},
+		"with a sidecar":      {sidecar(pod(schema.RestartAlways, initial(running("s")), running("a"))), "Running", "2/2", "True", ""},
+		"unready sidecar":     {sidecar(pod(schema.RestartAlways, initial(unready(running("s"))), running("a"))), "Running", "1/2", "False", "containers with unready status: [s]"},
+		"sidecar that starts": {sidecar(pod(schema.RestartAlways, starting, absent("a"))), "Init:0/1", "0/2", "False", "containers with unready status: [s a]"},
+		"crashed sidecar":     {sidecar(pod(schema.RestartNever, initial(endedWith("s", 0)), running("a"))), "Init:CrashLoopBackOff", "1/2", "False", "containers with unready status: [s]"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := FromStatus(test.pod)
+			if StatusColumn(&p) != test.status || ReadyColumn(&p) != test.ready {
+				t.Errorf("status %s ready %s, want %s %s", StatusColumn(&p), ReadyColumn(&p), test.status, test.ready)
+			}
+			for _, c := range p.Status.Conditions {
+				if (c.Type == "Ready" || c.Type == "ContainersReady") && (c.Status != test.condition || c.Message != test.message) {
+					t.Errorf("condition %s: %s, %q; want %s, %q", c.Type, c.Status, c.Message, test.condition, test.message)
+				}
+			}
+		})
+	}
+}
+
+func TestAddressesVolumesAndProbes(t *testing.T) {
+	s := pod(schema.RestartAlways, running("a"))
+	s.IP, s.HostIP = "10.99.0.7", "192.0.2.1"
+	s.CreatedAt = now.Add(-time.Hour)
+	s.Containers[0].Probes = []schema.ProbeStatus{{Kind: schema.ProbeLiveness, Failures: 1, Message: "refused", At: now}}
+	s.Volumes = []schema.VolumeStatus{
+		{Name: "f", Spec: &schema.Volume{Files: &schema.Files{Sources: []schema.FilesSource{{ConfigMap: "c"}, {Secret: "s"}, {}}}}},
+		{Name: "h", Spec: &schema.Volume{HostPath: &schema.HostPath{Path: "/srv"}}},
+		{Name: "i", Spec: &schema.Volume{Image: &schema.ImageVolume{Reference: "bb:1"}}},
+		{Name: "c", Spec: &schema.Volume{Claim: &schema.Claim{Name: "data", SizeBytes: 1 << 30, ReadOnly: true}}},
+		{Name: "e", Spec: &schema.Volume{Claim: &schema.Claim{}}},
+		{Name: "lost"},
+	}
+	p := FromStatus(s)
+	if p.Status.PodIP != "10.99.0.7" || p.Status.PodIPs[0].IP != "10.99.0.7" || p.Status.HostIP != "192.0.2.1" || p.Status.HostIPs[0].IP != "192.0.2.1" {
+		t.Errorf("addresses %+v", p.Status)
+	}
+	if !p.Metadata.CreationTimestamp.Equal(second(s.CreatedAt)) || !p.Status.StartTime.Equal(second(now)) {
+		t.Errorf("created %s, started %s", p.Metadata.CreationTimestamp, p.Status.StartTime)
+	}
+	want := []Volume{
+		{"f", "files", "ConfigMap c, Secret s, downward API"}, {"h", "hostPath", "/srv"}, {"i", "image", "bb:1"},
+		{"c", "claim", "data, 1Gi, read-only"}, {"e", "claim", "ephemeral, lives as long as the pod"}, {"lost", "unknown", ""},
+	}
+	if !slices.Equal(p.Status.Firkin.Volumes, want) {
+		t.Errorf("volumes %+v", p.Status.Firkin.Volumes)
+	}
+	if got := p.Status.Firkin.Probes; len(got) != 1 || got[0].Container != "a" || got[0].Message != "refused" {
+		t.Errorf("probes %+v", got)
 	}
 }
 

@@ -3,6 +3,7 @@ package kube
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -20,9 +21,30 @@ func FromStatus(s *schema.PodStatus) Pod {
 		QOSClass:              qosClass(s.Spec),
 		Firkin:                firkin(s),
 	}
+	status.HostIP, status.HostIPs = ips(s.HostIP)
+	status.PodIP, status.PodIPs = ips(s.IP)
 	status.Reason, status.Message = podReason(s)
 	status.Conditions = conditions(s, &status)
-	return Pod{APIVersion: "v1", Kind: "Pod", Metadata: metadata(s), Spec: spec(s), Status: status}
+	return Pod{APIVersion: "v1", Kind: "Pod", Metadata: metadata(s), Spec: spec(s), Status: status, sidecars: sidecars(s.Spec)}
+}
+
+func ips(ip string) (string, []IP) {
+	if ip == "" {
+		return "", nil
+	}
+	return ip, []IP{{IP: ip}}
+}
+
+func sidecars(pod *schema.Pod) map[string]bool {
+	names := map[string]bool{}
+	if pod != nil {
+		for i := range pod.InitContainers {
+			if pod.InitContainers[i].Sidecar {
+				names[pod.InitContainers[i].Name] = true
+			}
+		}
+	}
+	return names
 }
 
 // PhaseOf is the pod's phase, judged as apply does. Nothing is known of a pod whose
@@ -41,14 +63,19 @@ func ended(c *schema.ContainerStatus) bool {
 	return c.State == schema.ContainerExited || c.State == schema.ContainerTerminated
 }
 
-// initialized tells whether every init container has succeeded.
+// initialized tells whether every init container has succeeded, or runs beside the
+// others as it should.
 func initialized(s *schema.PodStatus) bool {
 	if s.Spec == nil {
 		return true
 	}
 	for i := range s.Spec.InitContainers {
 		c := find(s, s.Spec.InitContainers[i].Name)
-		if c == nil || !ended(c) || c.ExitCode != 0 {
+		switch {
+		case c == nil:
+			return false
+		case s.Spec.InitContainers[i].Sidecar && (c.Started || ended(c)):
+		case s.Spec.InitContainers[i].Sidecar || !ended(c) || c.ExitCode != 0:
 			return false
 		}
 	}
@@ -66,20 +93,33 @@ func podReason(s *schema.PodStatus) (reason, message string) {
 	if f := failure(s, schema.Failure{Kind: "pod"}); f != nil {
 		return f.Reason, f.Message
 	}
+	if s.Spec != nil && reason == "" {
+		switch v := reconcile.Assess(s.Spec, s); v.Reason {
+		case reconcile.ReasonDeadlineExceeded, reconcile.ReasonBackoffLimitExceeded:
+			return v.Reason, v.Message
+		}
+	}
 	return reason, message
 }
 
 func conditions(s *schema.PodStatus, status *Status) []Condition {
 	var unready []string
 	latest := s.StartedAt
-	for _, c := range status.ContainerStatuses {
+	beside := slices.DeleteFunc(slices.Clone(status.InitContainerStatuses), func(c ContainerStatus) bool { return !isSidecar(s.Spec, c.Name) })
+	for _, c := range slices.Concat(beside, status.ContainerStatuses) {
 		succeeded := c.State.Terminated != nil && c.State.Terminated.ExitCode == 0
 		if !c.Ready && (!succeeded || status.Phase != Running) {
 			unready = append(unready, c.Name)
 		}
 	}
 	for _, c := range s.Containers {
-		for _, t := range []time.Time{c.StartedAt, c.FinishedAt} {
+		times := []time.Time{c.StartedAt, c.FinishedAt}
+		for _, p := range c.Probes {
+			if p.Kind == schema.ProbeReadiness {
+				times = append(times, p.At)
+			}
+		}
+		for _, t := range times {
 			if t.After(latest) {
 				latest = t
 			}
@@ -106,11 +146,19 @@ func conditions(s *schema.PodStatus, status *Status) []Condition {
 }
 
 func metadata(s *schema.PodStatus) Metadata {
-	m := Metadata{Name: s.Name, Namespace: s.Namespace, UID: s.UID, CreationTimestamp: second(s.StartedAt)}
+	m := Metadata{Name: s.Name, Namespace: s.Namespace, UID: s.UID, CreationTimestamp: second(created(s))}
 	if s.Spec != nil {
 		m.Labels, m.Annotations = s.Spec.Labels, s.Spec.Annotations
 	}
 	return m
+}
+
+// created is when the pod first was, which a new boot of its VM does not change.
+func created(s *schema.PodStatus) time.Time {
+	if !s.CreatedAt.IsZero() {
+		return s.CreatedAt
+	}
+	return s.StartedAt
 }
 
 // spec is what the user wrote; where that is lost, what can still be told of it.
@@ -195,6 +243,11 @@ func firkin(s *schema.PodStatus) Firkin {
 			Name: e.Name, Medium: string(e.Medium), SizeLimitBytes: e.SizeLimitBytes, UsedBytes: e.UsedBytes,
 		})
 	}
+	for i := range s.Volumes {
+		kind, source := VolumeWords(s.Volumes[i].Spec)
+		f.Volumes = append(f.Volumes, Volume{Name: s.Volumes[i].Name, Kind: kind, Source: source})
+	}
+	f.Probes = probes(s)
 	for _, fail := range s.Failures {
 		f.Failures = append(f.Failures, Failure{
 			Object: fail.Kind + "/" + fail.Name, Reason: fail.Reason, Message: fail.Message, Attempts: fail.Attempts, At: second(fail.At),

@@ -32,6 +32,14 @@ type Pod struct {
 	// Spec is the manifest's, as the user wrote it.
 	Spec   json.RawMessage `json:"spec"`
 	Status Status          `json:"status"`
+
+	// sidecars are the init containers that run beside the others.
+	sidecars map[string]bool
+}
+
+// IP is a v1 PodIP or HostIP.
+type IP struct {
+	IP string `json:"ip"`
 }
 
 // Metadata is a v1 ObjectMeta.
@@ -63,7 +71,9 @@ type Status struct {
 	Reason                string            `json:"reason,omitempty"`
 	Message               string            `json:"message,omitempty"`
 	HostIP                string            `json:"hostIP"`
+	HostIPs               []IP              `json:"hostIPs,omitempty"`
 	PodIP                 string            `json:"podIP"`
+	PodIPs                []IP              `json:"podIPs,omitempty"`
 	StartTime             time.Time         `json:"startTime,omitzero"`
 	InitContainerStatuses []ContainerStatus `json:"initContainerStatuses,omitempty"`
 	ContainerStatuses     []ContainerStatus `json:"containerStatuses"`
@@ -137,6 +147,8 @@ type Firkin struct {
 	Commit         string     `json:"commit,omitempty"`
 	Store          Store      `json:"store"`
 	EmptyDirs      []EmptyDir `json:"emptyDirs,omitempty"`
+	Volumes        []Volume   `json:"volumes,omitempty"`
+	Probes         []Probe    `json:"probes,omitempty"`
 	Failures       []Failure  `json:"failures,omitempty"`
 	// PIDs are the containers' first processes inside the VM, by container name.
 	PIDs map[string]int `json:"pids,omitempty"`
@@ -156,6 +168,25 @@ type EmptyDir struct {
 	Medium         string `json:"medium,omitempty"`
 	SizeLimitBytes int64  `json:"sizeLimitBytes,omitempty"`
 	UsedBytes      int64  `json:"usedBytes"`
+}
+
+// Volume is one volume that is no emptyDir; what it holds is not shown.
+type Volume struct {
+	Name string `json:"name"`
+	// Kind is files, hostPath, image, claim or unknown.
+	Kind string `json:"kind"`
+	// Source says where it comes from, in words.
+	Source string `json:"source,omitempty"`
+}
+
+// Probe is what a probe of a container last found.
+type Probe struct {
+	Container string    `json:"container"`
+	Kind      string    `json:"kind"` // liveness, readiness, startup
+	OK        bool      `json:"ok"`
+	Failures  int       `json:"failures,omitempty"` // in a row
+	Message   string    `json:"message,omitempty"`
+	At        time.Time `json:"at,omitzero"`
 }
 
 // Failure is an action that failed last and backs off.

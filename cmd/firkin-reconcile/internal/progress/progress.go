@@ -77,7 +77,7 @@ func New(kind Kind, w io.Writer, screen Screen, paint render.Paint) Display {
 func doing(a reconcile.Action) string {
 	switch a.Type {
 	case reconcile.Add:
-		return map[reconcile.Kind]string{reconcile.KindPod: "Booting", reconcile.KindContainer: "Starting", reconcile.KindEmptyDir: "Creating"}[a.Kind]
+		return map[reconcile.Kind]string{reconcile.KindPod: "Booting", reconcile.KindContainer: "Starting", reconcile.KindEmptyDir: "Creating", reconcile.KindVolume: "Mounting"}[a.Kind]
 	case reconcile.Remove:
 		if a.Kind == reconcile.KindContainer {
 			return "Stopping"
@@ -95,7 +95,7 @@ func doing(a reconcile.Action) string {
 func done(a reconcile.Action, r reconcile.Result) string {
 	switch a.Type {
 	case reconcile.Add:
-		return map[reconcile.Kind]string{reconcile.KindPod: "Booted", reconcile.KindContainer: "Started", reconcile.KindEmptyDir: "Created"}[a.Kind]
+		return map[reconcile.Kind]string{reconcile.KindPod: "Booted", reconcile.KindContainer: "Started", reconcile.KindEmptyDir: "Created", reconcile.KindVolume: "Mounted"}[a.Kind]
 	case reconcile.Remove:
 		return "Removed"
 	case reconcile.Wait:

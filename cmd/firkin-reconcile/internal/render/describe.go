@@ -11,6 +11,7 @@ import (
 
 	"github.com/firkin-dev/firkin-reconcile/cmd/firkin-reconcile/internal/kube"
 	"github.com/firkin-dev/firkin-reconcile/journal"
+	"github.com/firkin-dev/firkin-reconcile/reconcile"
 	"github.com/firkin-dev/firkin-reconcile/schema"
 )
 
@@ -18,7 +19,9 @@ import (
 type Description struct {
 	Pod    *schema.PodStatus
 	Events []journal.Event
-	Now    time.Time
+	// Held are the events that say why the pod is left as it is.
+	Held []journal.Event
+	Now  time.Time
 }
 
 // Text writes the description as kubectl does.
@@ -70,6 +73,7 @@ func (d Description) head(p *page, pod *kube.Pod) {
 		p.field("Reason", pod.Status.Reason)
 		p.field("Message", pod.Status.Message)
 	}
+	d.network(p)
 	p.field("QoS Class", pod.Status.QOSClass)
 	if s.Spec == nil {
 		return
@@ -81,6 +85,9 @@ func (d Description) head(p *page, pod *kube.Pod) {
 		p.field("Commit", o.Commit)
 	}
 	p.field("Source", s.Source)
+	for i := range d.Held {
+		p.field("Held", fmt.Sprintf("%s (%s ago)", d.Held[i].Message, Age(d.Held[i].Time, d.Now)))
+	}
 }
 
 func (d Description) machine(p *page) {
@@ -139,19 +146,7 @@ func (d Description) container(p *page, c *kube.ContainerStatus) {
 	if spec == nil {
 		return
 	}
-	if limits := resources(spec.Resources.CPULimitMilli, spec.Resources.MemoryLimitBytes); limits != "" {
-		p.field("Limits", limits)
-	}
-	if requests := resources(spec.Resources.CPURequestMilli, spec.Resources.MemoryRequestBytes); requests != "" {
-		p.field("Requests", requests)
-	}
-	for _, m := range spec.Mounts {
-		mode := "rw"
-		if m.ReadOnly {
-			mode = "ro"
-		}
-		p.field("Mount", fmt.Sprintf("%s from %s (%s)", m.Path, m.Volume, mode))
-	}
+	d.spec(p, spec)
 }
 
 func state(p *page, name string, s kube.ContainerState) {
@@ -180,26 +175,13 @@ func state(p *page, name string, s kube.ContainerState) {
 func (d Description) conditions(p *page, pod *kube.Pod) {
 	p.section("Conditions", func() {
 		for _, c := range pod.Status.Conditions {
-			p.field(c.Type, c.Status)
-		}
-	})
-}
-
-func (d Description) volumes(p *page) {
-	if len(d.Pod.EmptyDirs) == 0 {
-		return
-	}
-	p.section("Volumes", func() {
-		for _, e := range d.Pod.EmptyDirs {
-			text := "emptyDir"
-			if e.Medium == schema.MediumMemory {
-				text += " in memory"
+			text := c.Status
+			if c.Message != "" {
+				text += " (" + c.Reason + ": " + c.Message + ")"
+			} else if c.Reason != "" {
+				text += " (" + c.Reason + ")"
 			}
-			text += ", " + Bytes(e.UsedBytes) + " used"
-			if e.SizeLimitBytes > 0 {
-				text += " of " + Bytes(e.SizeLimitBytes)
-			}
-			p.field(e.Name, text)
+			p.field(c.Type, text)
 		}
 	})
 }
@@ -210,9 +192,17 @@ func (d Description) failures(p *page) {
 	}
 	p.section("Failures", func() {
 		for _, f := range d.Pod.Failures {
-			p.field(f.Kind+" "+f.Name, fmt.Sprintf("%s (%s, last %s ago): %s", f.Reason, count(f.Attempts, "time"), Age(f.At, d.Now), f.Message))
+			p.field(f.Kind+" "+f.Name, fmt.Sprintf("%s (%s, last %s ago%s): %s", f.Reason, count(f.Attempts, "time"), Age(f.At, d.Now), d.due(reconcile.RetryDue(f)), f.Message))
 		}
 	})
+}
+
+// due says when something is tried next, "" when it could be by now.
+func (d Description) due(at time.Time) string {
+	if left := at.Sub(d.Now); left > 0 {
+		return ", tried again in " + Took(left.Round(time.Second))
+	}
+	return ""
 }
 
 func (d Description) events(p *page) {

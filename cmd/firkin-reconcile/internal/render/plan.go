@@ -18,6 +18,8 @@ type Plan struct {
 	Actions []reconcile.Action
 	// Held are reasons why something is left as it is.
 	Held []string
+	// Waiting are what waits for something that no manifest gives.
+	Waiting []string
 	// Refused are guards that do not let the plan be carried out.
 	Refused []string
 }
@@ -34,6 +36,7 @@ type PlanJSON struct {
 	Summary Summary      `json:"summary"`
 	Sources []Source     `json:"sources,omitempty"`
 	Held    []string     `json:"held,omitempty"`
+	Waiting []string     `json:"waiting,omitempty"`
 	Refused []string     `json:"refused,omitempty"`
 }
 
@@ -95,7 +98,7 @@ func (s Summary) String() string {
 
 // JSON returns the plan as `plan -o json` prints it.
 func (p Plan) JSON() PlanJSON {
-	out := PlanJSON{Actions: []ActionJSON{}, Sources: p.Sources, Held: p.Held, Refused: p.Refused}
+	out := PlanJSON{Actions: []ActionJSON{}, Sources: p.Sources, Held: p.Held, Waiting: p.Waiting, Refused: p.Refused}
 	for _, a := range p.Actions {
 		out.Actions = append(out.Actions, NewAction(a))
 		out.Summary.Count(a.Type)
@@ -113,15 +116,19 @@ func (p Plan) Text(w io.Writer, paint Paint) error {
 	for _, held := range p.Held {
 		fmt.Fprintf(out, "%s %s\n", paint.Yellow("Held:"), Safe(held))
 	}
+	for _, waiting := range p.Waiting {
+		fmt.Fprintf(out, "%s %s\n", paint.Yellow("Waiting:"), Safe(waiting))
+	}
 	for _, refused := range p.Refused {
 		fmt.Fprintf(out, "%s %s\n", paint.Red("Refused:"), Safe(refused))
 	}
-	if len(p.Held)+len(p.Refused) > 0 {
+	left := len(p.Held) + len(p.Waiting) + len(p.Refused)
+	if left > 0 {
 		fmt.Fprintln(out)
 	}
 	if len(p.Actions) == 0 {
 		rest := "What runs is what the manifests say."
-		if len(p.Held)+len(p.Refused) > 0 {
+		if left > 0 {
 			rest = "Everything else is what the manifests say."
 		}
 		fmt.Fprintf(out, "%s %s\n", paint.Green("No changes."), rest)

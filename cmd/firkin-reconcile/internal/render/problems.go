@@ -10,9 +10,13 @@ import (
 
 // Validation is the result of reading manifests, in the form of `validate -o json`.
 type Validation struct {
-	Files  int              `json:"files"`
-	Pods   int              `json:"pods"`
-	Errors []schema.Problem `json:"errors"`
+	Files int `json:"files"`
+	Pods  int `json:"pods"`
+	// Accepted and Refused count files; one is refused for an error of its own, not for a
+	// pod that another file names too.
+	Accepted int              `json:"accepted"`
+	Refused  int              `json:"refused"`
+	Errors   []schema.Problem `json:"errors"`
 }
 
 // Counts returns how many problems are errors and how many are warnings.
@@ -43,6 +47,7 @@ func (v Validation) Text(w io.Writer, paint Paint) error {
 	}
 	errors, warnings := v.Counts()
 	fmt.Fprintf(out, "%s, %s: %s, %s\n", count(v.Files, "file"), count(v.Pods, "pod"), count(errors, "error"), count(warnings, "warning"))
+	fmt.Fprintf(out, "%s accepted, %d refused\n", count(v.Accepted, "file"), v.Refused)
 	return out.Flush()
 }
 

@@ -88,21 +88,46 @@ func TestPlanJSON(t *testing.T) {
 var now = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 
 func examplePod() *schema.PodStatus {
-	app := schema.Container{Name: "app", Image: "bb:1", Command: []string{"run"}, Mounts: []schema.VolumeMount{{Volume: "cache", Path: "/cache"}}}
+	user, seconds := int64(1000), int64(5)
+	app := schema.Container{
+		Name: "app", Image: "bb:1", Command: []string{"run"},
+		Mounts: []schema.VolumeMount{{Volume: "cache", Path: "/cache"}, {Volume: "keys", Path: "/keys", ReadOnly: true, SubPath: "a"}},
+		Env: []schema.EnvVar{
+			{Name: "PLAIN", Value: "shown"},
+			{Name: "KEY", Hidden: schema.Hide("s3cret"), From: &schema.ValueSource{Secret: "keys", Key: "key"}},
+			{Name: "LEVEL", Value: "low", From: &schema.ValueSource{ConfigMap: "settings", Key: "level", Optional: true}},
+			{Name: "POD_IP", From: &schema.ValueSource{Field: "status.podIP"}},
+			{Name: "CPU", Value: "1", From: &schema.ValueSource{Resource: "limits.cpu"}},
+		},
+		Liveness: &schema.Probe{
+			Handler:        schema.Handler{HTTP: &schema.HTTPGet{Port: 8080, Path: "/live", Scheme: "HTTP"}},
+			TimeoutSeconds: 1, PeriodSeconds: 10, SuccessThreshold: 1, FailureThreshold: 3,
+		},
+		PreStop:  &schema.Handler{SleepSeconds: &seconds},
+		Security: schema.Security{User: &user, NonRoot: true, Drop: []string{"ALL"}, Add: []string{"NET_ADMIN"}},
+	}
 	spec := &schema.Pod{
 		Ref: web, RestartPolicy: schema.RestartAlways, GraceSeconds: 30, Labels: map[string]string{"b": "2", "a": "1"},
 		Containers: []schema.Container{app, {Name: "side", Image: "missing:1"}},
 		EmptyDirs:  []schema.EmptyDir{{Name: "cache"}},
-		VM:         schema.VM{CPUs: 1, MemoryBytes: 256 << 20, StoreBytes: 1 << 30},
-		Origin:     schema.Origin{File: "/m/web.yaml", Line: 1, Commit: "0123456789abcdef"},
+		Network:    schema.Network{Ports: []schema.HostPort{{Protocol: "TCP", HostIP: "127.0.0.1", HostPort: 80, ContainerPort: 8080}}},
+		Volumes: []schema.Volume{
+			{Name: "keys", Files: &schema.Files{Sources: []schema.FilesSource{{Secret: "keys"}}, Files: []schema.File{{Path: "key", Data: schema.Hide("s3cret")}}}},
+			{Name: "data", Claim: &schema.Claim{Name: "data", SizeBytes: 1 << 30}},
+			{Name: "host", HostPath: &schema.HostPath{Path: "/srv", Type: "Directory"}},
+		},
+		VM:       schema.VM{CPUs: 1, MemoryBytes: 256 << 20, StoreBytes: 1 << 30},
+		Manifest: json.RawMessage(`{"spec":{"containers":[{"name":"app","ports":[{"name":"http","containerPort":8080},{"containerPort":53,"protocol":"UDP"}]}]}}`),
+		Origin:   schema.Origin{File: "/m/web.yaml", Line: 1, Commit: "0123456789abcdef"},
 	}
 	return &schema.PodStatus{
 		Ref: web, UID: "6f3c", Machine: schema.MachineRunning, Configured: true, Spec: spec, Source: "/m",
-		Driver: "qemu", Accelerator: "tcg", AgentVersion: "1.0", BootID: "b00t", StartedAt: now.Add(-time.Hour),
+		Driver: "qemu", Accelerator: "tcg", AgentVersion: "1.0", BootID: "b00t", IP: "10.99.0.7", HostIP: "192.0.2.1", StartedAt: now.Add(-time.Hour),
 		Containers: []schema.ContainerStatus{{
-			Name: "app", State: schema.ContainerRunning, ID: "app-3", Image: "bb:1", ImageID: "sha256:1", PID: 12,
+			Name: "app", State: schema.ContainerRunning, Started: true, Ready: true, ID: "app-3", Image: "bb:1", ImageID: "sha256:1", PID: 12,
 			StartedAt: now.Add(-time.Minute), RestartCount: 3,
-			Runs: []schema.Run{{ID: "app-2", StartedAt: now.Add(-time.Hour), FinishedAt: now.Add(-2 * time.Minute), ExitCode: 137, Reason: "OOMKilled"}},
+			Probes: []schema.ProbeStatus{{Kind: schema.ProbeLiveness, Failures: 2, Message: "HTTP status 503", At: now.Add(-3 * time.Second)}},
+			Runs:   []schema.Run{{ID: "app-2", StartedAt: now.Add(-time.Hour), FinishedAt: now.Add(-2 * time.Minute), ExitCode: 137, Reason: "OOMKilled"}},
 		}},
 		EmptyDirs: []schema.EmptyDirStatus{{Name: "cache", UsedBytes: 1536, SizeLimitBytes: 1 << 20}},
 		Store:     schema.StoreStatus{SizeBytes: 1 << 30, UsedBytes: 10 << 20, HostBytes: 12 << 20, Templates: 1},
@@ -137,7 +162,7 @@ func TestDescribe(t *testing.T) {
 }
 
 func TestValidationText(t *testing.T) {
-	v := Validation{Files: 2, Pods: 1, Errors: []schema.Problem{
+	v := Validation{Files: 2, Pods: 1, Accepted: 1, Refused: 1, Errors: []schema.Problem{
 		{File: "a.yaml", Line: 3, Column: 5, Path: "spec.containers[0].imag", Severity: schema.SeverityError, Message: `unknown key "imag"; did you mean "image"?`},
 		{File: "b.yaml", Severity: schema.SeverityWarning, Message: "no pods"},
 	}}

@@ -54,7 +54,7 @@ func (t PodTable) Row(s *schema.PodStatus, now time.Time) []string {
 	}
 	row = append(row, s.Name, kube.ReadyColumn(&pod), kube.StatusColumn(&pod), restarts(&pod, now), Age(s.StartedAt, now))
 	if t.Wide {
-		row = append(row, none, machine(s), cpus(s), memory(s), store(s), orNone(commit(s)), orNone(s.AgentVersion), orNone(Commit(s.BootID)))
+		row = append(row, orNone(s.IP), machine(s), cpus(s), memory(s), store(s), orNone(commit(s)), orNone(s.AgentVersion), orNone(Commit(s.BootID)))
 	}
 	return row
 }

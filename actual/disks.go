@@ -1,0 +1,73 @@
+package actual
+
+import (
+	"context"
+
+	"github.com/firkin-dev/firkin-reconcile/guest/agentpb"
+	"github.com/firkin-dev/firkin-reconcile/schema"
+)
+
+// diskOfContainer is the disk that a container's root file system is on, "" for none.
+func (o *Observer) diskOfContainer(m *machine, name string) string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for _, c := range m.pod.GetContainers() {
+		if c.GetName() == name {
+			return c.GetRootfsDisk()
+		}
+	}
+	return ""
+}
+
+// diskOfVolume is the disk that a volume is on, and the image of it that goes when the
+// volume does; both are "" for none.
+func (o *Observer) diskOfVolume(m *machine, name string) (disk, image string) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	v := volumeState(m.pod, name)
+	if spec := decode[schema.Volume](v.GetManifest()); spec != nil && spec.Claim != nil && spec.Claim.Name == "" {
+		image = ephemeralImage(m.info, name)
+	}
+	return v.GetDisk(), image
+}
+
+func volumeState(pod *agentpb.PodState, name string) *agentpb.VolumeState {
+	for _, v := range pod.GetVolumes() {
+		if v.GetName() == name {
+			return v
+		}
+	}
+	return nil
+}
+
+// diskUsed tells whether anything in the pod is on the disk.
+func (o *Observer) diskUsed(m *machine, disk string) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for _, c := range m.pod.GetContainers() {
+		if c.GetRootfsDisk() == disk {
+			return true
+		}
+	}
+	for _, v := range m.pod.GetVolumes() {
+		if v.GetDisk() == disk {
+			return true
+		}
+	}
+	return false
+}
+
+// letGo detaches a disk that nothing in the pod is on any more. It is best effort: a
+// template left attached costs a little memory, and a claim is refused to other pods
+// until this one is gone.
+func (o *Observer) letGo(ctx context.Context, m *machine, disk string) {
+	if disk == "" || o.diskUsed(m, disk) {
+		return
+	}
+	if err := m.handle.DetachDisk(ctx, disk); err != nil {
+		o.mu.Lock()
+		name := m.info.Spec.Name
+		o.mu.Unlock()
+		o.log.Info("a disk that is no longer used stays attached", "pod", name, "disk", disk, "cause", err.Error())
+	}
+}

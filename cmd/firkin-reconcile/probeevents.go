@@ -1,0 +1,96 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/firkin-dev/firkin-reconcile/journal"
+	"github.com/firkin-dev/firkin-reconcile/schema"
+)
+
+// healthWatch turns what probes find into events, by comparing one look at the pods with
+// the one before. What happened between two looks and is undone again shows in none.
+type healthWatch struct {
+	// seen is nil until the first look, which is what later ones are compared with.
+	seen map[schema.Ref]map[string]schema.ContainerStatus
+}
+
+// look returns what is news since the last look.
+func (h *healthWatch) look(pods []schema.PodStatus) []journal.Event {
+	first := h.seen == nil
+	now := make(map[schema.Ref]map[string]schema.ContainerStatus, len(pods))
+	var events []journal.Event
+	for i := range pods {
+		p := &pods[i]
+		if p.Machine == schema.MachineUnknown {
+			now[p.Ref] = h.seen[p.Ref] // it may say the same when it is heard again
+			continue
+		}
+		now[p.Ref] = make(map[string]schema.ContainerStatus, len(p.Containers))
+		for _, c := range p.Containers {
+			now[p.Ref][c.Name] = c
+			if before := h.seen[p.Ref][c.Name]; !first {
+				events = append(events, changes(p.Ref, &before, &c)...)
+			}
+		}
+	}
+	h.seen = now
+	return events
+}
+
+// changes are the events between two looks at one container; before is the zero status
+// when it was not there.
+func changes(pod schema.Ref, before, c *schema.ContainerStatus) []journal.Event {
+	if before.ID != c.ID {
+		before = &schema.ContainerStatus{}
+	}
+	var events []journal.Event
+	say := func(typ journal.Type, reason, format string, args ...any) {
+		events = append(events, journal.Event{
+			Type: typ, Reason: reason, Pod: pod.String(), Object: "container/" + c.Name, Message: fmt.Sprintf(format, args...),
+		})
+	}
+	for _, p := range c.Probes {
+		old := probeOf(before, p.Kind)
+		if p.OK || p.Failures == 0 || p.Failures == old.Failures && !old.OK {
+			continue
+		}
+		kind := strings.ToUpper(p.Kind[:1]) + p.Kind[1:]
+		say(journal.Warning, "Unhealthy", "%s probe failed: %s", kind, p.Message)
+		if n := threshold(c.Spec, p.Kind); n > 0 && p.Failures >= n && (old.OK || old.Failures < n) {
+			say(journal.Normal, "Killing", "it failed its %s probe and is ended", p.Kind)
+		}
+	}
+	switch probed := c.Spec != nil && (c.Spec.Readiness != nil || c.Spec.Startup != nil); {
+	case probed && c.Ready && !before.Ready:
+		say(journal.Normal, "Ready", "it is ready")
+	case probed && !c.Ready && before.Ready && c.State == schema.ContainerRunning:
+		say(journal.Warning, "Unready", "it is not ready any more")
+	}
+	return events
+}
+
+func probeOf(c *schema.ContainerStatus, kind string) schema.ProbeStatus {
+	for _, p := range c.Probes {
+		if p.Kind == kind {
+			return p
+		}
+	}
+	return schema.ProbeStatus{OK: true}
+}
+
+// threshold is how many failures in a row end the container, 0 when none do.
+func threshold(spec *schema.Container, kind string) int {
+	var p *schema.Probe
+	switch {
+	case spec == nil:
+	case kind == schema.ProbeLiveness:
+		p = spec.Liveness
+	case kind == schema.ProbeStartup:
+		p = spec.Startup
+	}
+	if p == nil {
+		return 0
+	}
+	return int(p.FailureThreshold)
+}

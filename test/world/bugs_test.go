@@ -1,0 +1,128 @@
+package world
+
+import (
+	"context"
+	"flag"
+	"strconv"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"github.com/firkin-dev/firkin-reconcile/actual"
+	"github.com/firkin-dev/firkin-reconcile/reconcile"
+	"github.com/firkin-dev/firkin-reconcile/schema"
+)
+
+// bugs are planners broken on purpose: what the real one is told, or what becomes of what
+// it says, is falsified in the way that a mistake in it would. Each is with the property
+// that it violates.
+func bugs() map[string]struct {
+	sabotage
+	violates []string
+} {
+	return map[string]struct {
+		sabotage
+		violates []string
+	}{
+		"a machine that does not answer counts as dead": {
+			sabotage{actual: func(s *schema.ActualState) {
+				for i := range s.Pods {
+					if s.Pods[i].Machine == schema.MachineUnknown {
+						s.Pods[i].Machine = schema.MachineDead
+					}
+				}
+			}},
+			[]string{wrongRemoval, noReason},
+		},
+		"a directory that cannot be read counts as empty": {
+			sabotage{desired: func(s *schema.DesiredState) {
+				if !s.Sources[0].Known {
+					s.Pods, s.Held = nil, nil
+					s.Sources[0].Known = true
+				}
+			}},
+			[]string{wrongRemoval},
+		},
+		"a list of machines that cannot be had counts as empty": {
+			sabotage{emptyList: true},
+			[]string{twoMachines},
+		},
+		"failures are forgotten": {
+			sabotage{actual: func(s *schema.ActualState) {
+				for i := range s.Pods {
+					s.Pods[i].Failures = nil
+				}
+			}},
+			[]string{hotLoop, tooMany},
+		},
+		"containers that run are not seen": {
+			sabotage{actual: func(s *schema.ActualState) {
+				for i := range s.Pods {
+					if n := len(s.Pods[i].Containers); n > 1 {
+						s.Pods[i].Containers = s.Pods[i].Containers[:n-1]
+					}
+				}
+			}},
+			[]string{tooMany, restless, lost, wrongRemoval},
+		},
+		"a removal of a container does nothing": {
+			sabotage{apply: func(_ context.Context, _ *actual.Observer, a reconcile.Action) bool {
+				return a.Type == reconcile.Remove && a.Kind == reconcile.KindContainer
+			}},
+			[]string{tooMany, lost, hotLoop},
+		},
+		"a new pod takes the containers of others along": {
+			sabotage{apply: func(ctx context.Context, to *actual.Observer, a reconcile.Action) bool {
+				pods, err := to.Pods(ctx)
+				if err != nil || a.Type != reconcile.Add || a.Kind != reconcile.KindPod {
+					return false
+				}
+				for _, p := range pods.Pods {
+					for _, c := range p.Containers {
+						if p.Ref != a.Pod && c.State == schema.ContainerRunning {
+							// Of another pod, whose turn it is not; that it fails is as good.
+							_, _ = to.Apply(ctx, reconcile.Action{Type: reconcile.Remove, Kind: reconcile.KindContainer, Pod: p.Ref, Name: c.Name, Spec: p.Spec})
+						}
+					}
+				}
+				return false
+			}},
+			[]string{noReason},
+		},
+	}
+}
+
+// TestBugsAreFound shows that the properties are worth something.
+func TestBugsAreFound(t *testing.T) {
+	for name, bug := range bugs() {
+		t.Run(name, func(t *testing.T) {
+			r := newRunner(t, bug.sabotage)
+			began := time.Now()
+			property, tried := r.find(t, bugSequences)
+			for _, p := range bug.violates {
+				if p == property {
+					t.Logf("found after %d sequences, in %s: %s", tried, time.Since(began).Round(time.Millisecond), property)
+					return
+				}
+			}
+			t.Errorf("%d sequences found %q, want one of %q\n%s", tried, property, bug.violates, r.shorter)
+		})
+	}
+}
+
+// find runs sequences until one violates a property, which it returns with how many it took.
+func (r *runner) find(t *testing.T, most int) (property string, tried int) {
+	t.Helper()
+	if err := flag.Set("rapid.checks", strconv.Itoa(most)); err != nil {
+		t.Fatal(err)
+	}
+	rapid.Check(t, func(rt *rapid.T) {
+		if r.failed != "" {
+			return
+		}
+		tried++
+		r.quietly(t, rt)
+	})
+	return r.failed, tried
+}
