@@ -63,8 +63,8 @@ generate: ## regenerate what is generated (needs protoc and its well-known types
 bench: deps build guest ## run the benchmarks (real VMs; about 10 minutes)
 	scripts/bench
 
-faults: deps build guest ## break things around real VMs and see that no pod is lost (about 35 minutes; FAULTS=TestRandomKill for one)
-	FIRKIN_REQUIRE_VMS=1 FIRKIN_FAULTS=all FIRKIN_BINARY=$(CURDIR)/$(BIN) go test -timeout 60m -v -run '$(or $(FAULTS),.)' ./test/faults
+faults: deps build guest ## break things around real VMs and see that no pod is lost (about an hour; FAULTS=TestRandomKill for one)
+	FIRKIN_REQUIRE_VMS=1 FIRKIN_FAULTS=all FIRKIN_BINARY=$(CURDIR)/$(BIN) go test -timeout 100m -v -run '$(or $(FAULTS),.)' ./test/faults
 
 fuzz: ## fuzz every parser for FUZZTIME each (default 30s)
 	scripts/fuzz $(or $(FUZZTIME),30s)

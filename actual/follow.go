@@ -47,7 +47,7 @@ func (o *Observer) Run(ctx context.Context, wake func()) error {
 			return nil
 		case <-tick.C:
 		}
-		if err := o.Refresh(ctx); err != nil && ctx.Err() == nil {
+		if err := o.refresh(ctx, relistAsks, nil); err != nil && ctx.Err() == nil {
 			o.log.Error(err, "machines could not be listed; what was known is kept")
 		}
 	}
@@ -110,6 +110,14 @@ func (o *Observer) watch(ctx context.Context, m *machine) {
 	if err != nil {
 		return
 	}
+	o.mu.Lock()
+	m.streaming = true
+	o.mu.Unlock()
+	defer func() {
+		o.mu.Lock()
+		defer o.mu.Unlock()
+		m.streaming = false
+	}()
 	for {
 		pod, err := stream.Recv()
 		if err != nil || ctx.Err() != nil || o.heard(m, pod) != nil {

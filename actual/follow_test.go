@@ -129,6 +129,28 @@ func TestSilentAgentIsUnknown(t *testing.T) {
 	})
 }
 
+func TestAHungPodDelaysNoQuestionAboutAnother(t *testing.T) {
+	inBubble(t, "", func(t *testing.T, p *pods) {
+		quiet, other := newPod("quiet", "sleep", "infinity"), newPod("other", "sleep", "infinity")
+		p.up(quiet)
+		p.up(other)
+		p.driver.set("quiet", hung{})
+		began := time.Now()
+		if err := p.RefreshOf(t.Context(), func(r schema.Ref) bool { return r == other.Ref }); err != nil {
+			t.Fatal(err)
+		}
+		if took := time.Since(began); took >= time.Second {
+			t.Errorf("it took %s", took)
+		}
+		if s := p.status(other.Ref); s.Machine != schema.MachineRunning {
+			t.Errorf("the pod that was asked for = %+v", s)
+		}
+		if s := p.status(quiet.Ref); s.Machine != schema.MachineUnknown {
+			t.Errorf("the other pod = %+v", s)
+		}
+	})
+}
+
 func TestListFailures(t *testing.T) {
 	inBubble(t, "", func(t *testing.T, p *pods) {
 		p.driver.listErr = errors.New("disk is gone")

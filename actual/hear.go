@@ -12,9 +12,16 @@ import (
 
 // ask brings one machine's part of the mirror up to date. When ctx ends first, nothing
 // was learned.
-func (o *Observer) ask(ctx context.Context, m *machine) {
+func (o *Observer) ask(ctx context.Context, m *machine) { o.askIf(ctx, m, nil) }
+
+// errUnwanted: whoever looked wanted to know of other pods.
+var errUnwanted = errors.New("its VM was not asked")
+
+// askIf is ask that leaves the VMs of pods that are not wanted alone; nil wants all.
+func (o *Observer) askIf(ctx context.Context, m *machine, wanted func(schema.Ref) bool) {
 	o.mu.Lock()
 	m.asks++
+	m.askedAt = time.Now()
 	question := m.asks
 	o.mu.Unlock()
 	limited, cancel := context.WithTimeoutCause(ctx, observeTimeout, errNoAnswer)
@@ -35,6 +42,8 @@ func (o *Observer) ask(ctx context.Context, m *machine) {
 		info = m.info
 		o.mu.Unlock()
 		info.State, info.Message = driver.StateUnknown, err.Error()
+	case info.State != driver.StateStopped && !wants(wanted, info):
+		err = errUnwanted
 	case info.State != driver.StateStopped:
 		if pod, err = agentpb.NewAgentClient(m.handle.Agent()).Describe(limited, &agentpb.DescribeRequest{}); err != nil {
 			err = fromAgent(limited, err)
@@ -44,6 +53,15 @@ func (o *Observer) ask(ctx context.Context, m *machine) {
 		}
 	}
 	o.answer(m, question, info, pod, err)
+}
+
+// wants tells whether a machine is of a wanted pod; one that nothing is known of may be.
+func wants(wanted func(schema.Ref) bool, info driver.Info) bool {
+	if wanted == nil {
+		return true
+	}
+	pod := decodePod([]byte(info.Spec.Annotations[annotationPod]))
+	return pod == nil || wanted(pod.Ref)
 }
 
 // answer takes the answer to a question, unless a later one was answered already.

@@ -36,6 +36,9 @@ type machine struct {
 	// asks counts questions, answered is the latest one whose answer was taken: answers
 	// may overtake each other, and one from before a boot is of another life.
 	asks, answered uint64
+	// askedAt is when it was last asked. streaming: its events are followed.
+	askedAt   time.Time
+	streaming bool
 	// view is the status made of the above; nil after a change. Its parts are shared.
 	view *schema.PodStatus
 	// kick tells the follower that the machine was booted.

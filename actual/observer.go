@@ -54,6 +54,8 @@ const (
 	// relistEvery is how often machines are listed anew while Run runs, so that
 	// those made or deleted by other commands are seen.
 	relistEvery = 15 * time.Second
+	// relistAsks is how many of the machines whose events are followed are asked then.
+	relistAsks = 256
 )
 
 var (
@@ -116,7 +118,17 @@ func (o *Observer) Pods(ctx context.Context) (schema.ActualState, error) {
 
 // Refresh lists the machines and asks each one, side by side. A machine that does
 // not answer in time is Unknown; only a list that cannot be had is an error.
-func (o *Observer) Refresh(ctx context.Context) error {
+func (o *Observer) Refresh(ctx context.Context) error { return o.refresh(ctx, 0, nil) }
+
+// RefreshOf is Refresh for whoever wants to know of some pods: the VMs of others are not
+// asked, so that one that hangs keeps nobody waiting, and are Unknown.
+func (o *Observer) RefreshOf(ctx context.Context, wanted func(schema.Ref) bool) error {
+	return o.refresh(ctx, 0, wanted)
+}
+
+// refresh is Refresh; with some > 0 it asks no more machines than that of those whose events
+// are followed, and those of wanted pods only; nil wants all.
+func (o *Observer) refresh(ctx context.Context, some int, wanted func(schema.Ref) bool) error {
 	o.failures.reread()
 	began := o.nextTick()
 	handles, err := o.list(ctx)
@@ -124,6 +136,9 @@ func (o *Observer) Refresh(ctx context.Context) error {
 		return fmt.Errorf("list machines: %w", err)
 	}
 	current := o.adopt(handles, began)
+	if some > 0 {
+		current = o.inTurn(current, some)
+	}
 	o.expire()
 	asking, cancel := context.WithTimeout(ctx, refreshTimeout)
 	defer cancel()
@@ -131,7 +146,7 @@ func (o *Observer) Refresh(ctx context.Context) error {
 	g.SetLimit(observeParallel)
 	for _, m := range current {
 		g.Go(func() error {
-			o.ask(asking, m)
+			o.askIf(asking, m, wanted)
 			return nil
 		})
 	}
@@ -142,6 +157,26 @@ func (o *Observer) Refresh(ctx context.Context) error {
 		return fmt.Errorf("ask machines: %w", context.Cause(ctx))
 	}
 	return nil
+}
+
+// inTurn leaves out machines that are heard at the moment, down to so many, which were asked
+// the longest time ago.
+func (o *Observer) inTurn(machines []*machine, some int) []*machine {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	var asked, heard []*machine
+	for _, m := range machines {
+		if m.streaming && m.silent == nil {
+			heard = append(heard, m)
+		} else {
+			asked = append(asked, m)
+		}
+	}
+	if len(heard) > some {
+		slices.SortFunc(heard, func(a, b *machine) int { return a.askedAt.Compare(b.askedAt) })
+		heard = heard[:some]
+	}
+	return append(asked, heard...)
 }
 
 func (o *Observer) list(ctx context.Context) ([]driver.Machine, error) {

@@ -34,7 +34,7 @@ func (o *Observer) statuses() []schema.PodStatus {
 		if seen := byRef[ref]; seen != nil {
 			status = *seen
 		}
-		status.Failures = standing(failed.Failures, &status)
+		status.Failures, status.Edition = standing(failed.Failures, &status), nil
 		byRef[ref] = &status
 	}
 	list := make([]schema.PodStatus, 0, len(byRef))
@@ -62,6 +62,7 @@ func (o *Observer) putUnnamed(byRef map[schema.Ref]*schema.PodStatus, unnamed []
 		s := *m.status(m.own())
 		s.Machine = schema.MachineUnknown
 		s.Message = cmp.Or(s.Message, "what it was made for is not known")
+		s.Edition = nil
 		put(byRef, &s)
 	}
 }
@@ -75,7 +76,7 @@ func put(byRef map[schema.Ref]*schema.PodStatus, s *schema.PodStatus) {
 			first, second = second, first
 		}
 		both := *first
-		both.Machine = schema.MachineUnknown
+		both.Machine, both.Edition = schema.MachineUnknown, nil
 		both.Message = fmt.Sprintf("two machines claim to be this pod: %s and %s; delete the pod to end both", first.UID, second.UID)
 		s = &both
 	}
@@ -95,6 +96,7 @@ func standing(all []schema.Failure, status *schema.PodStatus) []schema.Failure {
 func (m *machine) status(ref schema.Ref) *schema.PodStatus {
 	if m.view == nil || m.view.Ref != ref {
 		s := m.look(ref)
+		s.Edition = new(schema.Edition)
 		m.view = &s
 	}
 	return m.view

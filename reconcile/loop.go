@@ -45,6 +45,9 @@ const (
 	// lookRest is the least time between looks while pods are worked on: each step of each
 	// of them asks for one.
 	lookRest = 20 * time.Millisecond
+	// lookShare bounds the share of the time that looks take then, as far as plans do not
+	// get too old for what waits for a slot (see queueLimit): 1/lookShare.
+	lookShare = 5
 	// failureRest is the least time that a pod is left alone after a failed action, also
 	// when Actual remembers nothing of it.
 	failureRest = time.Second
@@ -60,8 +63,9 @@ type Loop struct {
 	wake    chan struct{}
 	slots   chan struct{}
 
-	// looked is when the last look began; loop alone uses it and planner.
+	// looked is when the last look began, took how long it took; loop alone uses them and planner.
 	looked  time.Time
+	took    time.Duration
 	planner planner
 
 	mu   sync.Mutex
@@ -150,6 +154,7 @@ func (l *Loop) loop(ctx context.Context, enough func(look) bool) (last look, err
 			continue
 		}
 		l.act(ctx, &seen, &workers)
+		l.took = time.Since(l.looked)
 		last = seen
 		if enough(seen) {
 			return last, nil
@@ -175,7 +180,8 @@ func (l *Loop) pace(ctx context.Context) error {
 	l.mu.Lock()
 	busy := len(l.busy) > 0
 	l.mu.Unlock()
-	if rest := lookRest - time.Since(l.looked); busy && rest > 0 {
+	apart := min(max(lookRest, lookShare*l.took), queueLimit)
+	if rest := apart - time.Since(l.looked); busy && rest > 0 {
 		select {
 		case <-time.After(rest):
 		case <-ctx.Done():

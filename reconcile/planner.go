@@ -77,14 +77,17 @@ func (p *planner) pair(pod *schema.Pod, status *schema.PodStatus) *pair {
 	return known
 }
 
-// diffPod is the function diffPod, asked once per pair and turn of time.
+// diffPod is the function diffPod, asked once per pair and turn of time. Its actions hold a
+// copy of the pod: who keeps one of them is not to keep the whole desired state with it.
 func (p *planner) diffPod(pod *schema.Pod, status *schema.PodStatus, policy Policy, now time.Time) podPlan {
 	known := p.pair(pod, status)
 	if known == nil {
-		return diffPod(pod, status, policy, now)
+		own := *pod
+		return diffPod(&own, status, policy, now)
 	}
 	if known.made.IsZero() || now.Before(known.made) || !known.plan.turn.IsZero() && !now.Before(known.plan.turn) {
-		known.plan, known.made = diffPod(pod, status, policy, now), now
+		own := *pod
+		known.plan, known.made = diffPod(&own, status, policy, now), now
 	}
 	return known.plan
 }

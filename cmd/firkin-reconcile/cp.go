@@ -107,7 +107,7 @@ func (a *app) copyIn(ctx context.Context, local string, to podFile, namespace st
 		}
 		to.path = path.Join(to.path, filepath.Base(local))
 	}
-	s, err := a.look(ctx)
+	s, err := a.look(ctx, to.pod)
 	if err != nil {
 		return err
 	}
@@ -161,7 +161,7 @@ func (a *app) copyOut(ctx context.Context, from podFile, local, namespace string
 	if from.path == "" || strings.HasSuffix(from.path, "/") {
 		return usagef("cp: %s:%s/%s is a directory; only files are copied", from.pod, from.volume, from.path)
 	}
-	s, err := a.look(ctx)
+	s, err := a.look(ctx, from.pod)
 	if err != nil {
 		return err
 	}

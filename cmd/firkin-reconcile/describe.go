@@ -24,7 +24,7 @@ func (a *app) describeCommand() *cobra.Command {
 			if len(args) > 1 && (args[0] == "pod" || args[0] == "pods" || args[0] == "po") {
 				args = args[1:]
 			}
-			s, err := a.look(cmd.Context())
+			s, err := a.look(cmd.Context(), args...)
 			if err != nil {
 				return err
 			}

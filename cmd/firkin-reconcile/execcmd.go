@@ -42,7 +42,7 @@ func (a *app) execCommand() *cobra.Command {
 }
 
 func (a *app) exec(ctx context.Context, pod string, argv []string, opt execOptions) error {
-	s, err := a.look(ctx)
+	s, err := a.look(ctx, pod)
 	if err != nil {
 		return err
 	}

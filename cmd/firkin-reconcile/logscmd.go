@@ -50,7 +50,7 @@ func (a *app) logsCommand() *cobra.Command {
 }
 
 func (a *app) logs(ctx context.Context, pod string, opt logsOptions) error {
-	s, err := a.look(ctx)
+	s, err := a.look(ctx, pod)
 	if err != nil {
 		return err
 	}
@@ -111,7 +111,7 @@ func (s *stack) quiet(ref schema.Ref, container string) func(context.Context) bo
 	return func(ctx context.Context) bool {
 		ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 		defer cancel()
-		if s.refresh(ctx) != nil {
+		if s.refresh(ctx, ref.Name) != nil {
 			return false
 		}
 		for i := range s.pods {

@@ -12,24 +12,32 @@ import (
 // the one before. What happened between two looks and is undone again shows in none.
 type healthWatch struct {
 	// seen is nil until the first look, which is what later ones are compared with.
-	seen map[schema.Ref]map[string]schema.ContainerStatus
+	seen map[schema.Ref]healthOf
+}
+
+// healthOf are the containers of one pod.
+type healthOf struct {
+	edition    *schema.Edition
+	containers map[string]schema.ContainerStatus
 }
 
 // look returns what is news since the last look.
 func (h *healthWatch) look(pods []schema.PodStatus) []journal.Event {
 	first := h.seen == nil
-	now := make(map[schema.Ref]map[string]schema.ContainerStatus, len(pods))
+	now := make(map[schema.Ref]healthOf, len(pods))
 	var events []journal.Event
 	for i := range pods {
 		p := &pods[i]
-		if p.Machine == schema.MachineUnknown {
-			now[p.Ref] = h.seen[p.Ref] // it may say the same when it is heard again
+		was := h.seen[p.Ref]
+		if p.Machine == schema.MachineUnknown || p.Edition != nil && p.Edition == was.edition {
+			now[p.Ref] = was // one that is unknown may say the same when it is heard again
 			continue
 		}
-		now[p.Ref] = make(map[string]schema.ContainerStatus, len(p.Containers))
+		is := healthOf{p.Edition, make(map[string]schema.ContainerStatus, len(p.Containers))}
+		now[p.Ref] = is
 		for _, c := range p.Containers {
-			now[p.Ref][c.Name] = c
-			if before := h.seen[p.Ref][c.Name]; !first {
+			is.containers[c.Name] = c
+			if before := was.containers[c.Name]; !first {
 				events = append(events, changes(p.Ref, &before, &c)...)
 			}
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path"
 	"slices"
 	"strings"
 	"time"
@@ -48,8 +49,9 @@ func (a *app) own(ctx context.Context, command string) (*stack, error) {
 	return s, nil
 }
 
-// look opens the stack beside whoever owns it, and sees what runs.
-func (a *app) look(ctx context.Context) (*stack, error) {
+// look opens the stack beside whoever owns it, and sees what runs: all of it or, when pods
+// are named, in those.
+func (a *app) look(ctx context.Context, pods ...string) (*stack, error) {
 	dir, err := a.openState()
 	if err != nil {
 		return nil, err
@@ -58,7 +60,7 @@ func (a *app) look(ctx context.Context) (*stack, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := s.refresh(ctx); err != nil {
+	if err := s.refresh(ctx, pods...); err != nil {
 		s.close()
 		return nil, err
 	}
@@ -117,9 +119,15 @@ func closing(d driver.Driver) string {
 	return ""
 }
 
-// refresh asks every machine.
-func (s *stack) refresh(ctx context.Context) error {
-	if err := s.actual.Refresh(ctx); err != nil {
+// refresh asks every machine or, when pods are named, theirs.
+func (s *stack) refresh(ctx context.Context, pods ...string) error {
+	var wanted func(schema.Ref) bool
+	if len(pods) > 0 {
+		wanted = func(r schema.Ref) bool {
+			return slices.ContainsFunc(pods, func(p string) bool { return path.Base(p) == r.Name })
+		}
+	}
+	if err := s.actual.RefreshOf(ctx, wanted); err != nil {
 		return err
 	}
 	seen, err := s.actual.Pods(ctx)

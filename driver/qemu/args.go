@@ -75,7 +75,7 @@ func arguments(spec driver.Spec, facts Facts, fds inherited, from origin) []stri
 }
 
 // cardArguments are those of the network card. Its address is the guest's to set, so that
-// machines which are copies of one differ.
+// machines which are copies of one differ; and until then a copy has nothing to announce.
 func cardArguments(spec driver.Spec, fds inherited) []string {
 	if !spec.Network.Enabled {
 		return nil
@@ -140,7 +140,8 @@ func machineType(arch string) string {
 }
 
 // cpuModel is the host's under KVM; emulated ones have all that QEMU can do, except that
-// ARM's pointer authentication uses QEMU's cheap algorithm instead of the standard's.
+// ARM's pointer authentication uses QEMU's cheap algorithm instead of the standard's, and
+// that x86's string moves are not said to be fast by the byte: QEMU emulates them byte by byte.
 func cpuModel(facts Facts) string {
 	switch {
 	case facts.Accelerator == KVM:

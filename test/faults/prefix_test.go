@@ -25,7 +25,7 @@ func TestHalfWritten(t *testing.T) {
 	rest(t, time.Second)
 	path := filepath.Join(f.manifests, f.specs[0].name+".yaml")
 	text := f.specs[0].text()
-	gap := 10 * time.Millisecond
+	gap := time.Duration(rounds(3, 15)) * time.Millisecond
 	for range passes {
 		file, err := os.OpenFile(path, os.O_WRONLY|os.O_TRUNC, 0)
 		if err != nil {

@@ -2,6 +2,7 @@ package scale
 
 import (
 	"context"
+	"runtime"
 	"slices"
 	"sync"
 	"testing"
@@ -99,4 +100,8 @@ func BenchmarkLoop(b *testing.B) {
 	used = cpu(b)
 	time.Sleep(idle)
 	b.Logf("idle: %.2f%% of a core; RSS %d MiB", 100*(cpu(b)-used).Seconds()/idle.Seconds(), rss(b)>>20)
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	b.Logf("live heap %d MiB, %d KiB per pod", m.HeapAlloc>>20, m.HeapAlloc/uint64(n)>>10)
 }

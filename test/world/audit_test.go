@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/firkin-dev/firkin-reconcile/guest/agentpb"
 	"github.com/firkin-dev/firkin-reconcile/schema"
@@ -16,19 +17,40 @@ type audit struct {
 	// steady are those of pods that were as they should be, and to which nothing happened
 	// since that is a reason to change anything.
 	steady map[string]map[string]string
+	// disturbed is when something last happened to a pod, "" is all of them; armed: a machine
+	// may panic at any moment.
+	disturbed map[string]time.Time
+	armed     bool
 }
 
 func newAudit() *audit {
-	return &audit{ids: make(map[string]map[string]string), steady: make(map[string]map[string]string)}
+	return &audit{
+		ids: make(map[string]map[string]string), steady: make(map[string]map[string]string), disturbed: make(map[string]time.Time),
+	}
 }
+
+// consequences is how long something that happens may take to show: a call that was sent
+// comes to its end, a failing probe ends its container, and that is started again.
+const consequences = 2 * time.Minute
 
 // disturb notes that something happened to a pod; "" is all of them.
 func (a *audit) disturb(pod string) {
+	a.disturbed[pod] = time.Now()
 	if pod == "" {
 		clear(a.steady)
 		return
 	}
 	delete(a.steady, pod)
+}
+
+// calm tells whether all that happened to a pod has had its consequences.
+func (a *audit) calm(pod string) bool {
+	for _, of := range []string{pod, ""} {
+		if at, ok := a.disturbed[of]; ok && time.Since(at) < consequences {
+			return false
+		}
+	}
+	return !a.armed
 }
 
 // step judges what is after a step.
@@ -55,7 +77,11 @@ func (a *audit) step(ctx context.Context, w *world) error {
 		return err
 	}
 	for i := range pods {
-		if name := pods[i].Name; a.steady[name] == nil && differs(&pods[i], all) == "" {
+		name := pods[i].Name
+		if a.steady[name] != nil || !a.calm(name) || w.ledger.busy(name) {
+			continue
+		}
+		if differs(&pods[i], all) == "" {
 			a.steady[name] = standing(&pods[i], all)
 		}
 	}

@@ -3,6 +3,7 @@ package world
 import (
 	"context"
 	"flag"
+	"slices"
 	"strconv"
 	"testing"
 	"time"
@@ -72,21 +73,19 @@ func bugs() map[string]struct {
 			}},
 			[]string{tooMany, lost, hotLoop},
 		},
-		"a new pod takes the containers of others along": {
-			sabotage{apply: func(ctx context.Context, to *actual.Observer, a reconcile.Action) bool {
-				pods, err := to.Pods(ctx)
-				if err != nil || a.Type != reconcile.Add || a.Kind != reconcile.KindPod {
-					return false
-				}
-				for _, p := range pods.Pods {
-					for _, c := range p.Containers {
-						if p.Ref != a.Pod && c.State == schema.ContainerRunning {
-							// Of another pod, whose turn it is not; that it fails is as good.
-							_, _ = to.Apply(ctx, reconcile.Action{Type: reconcile.Remove, Kind: reconcile.KindContainer, Pod: p.Ref, Name: c.Name, Spec: p.Spec})
+		"what a container was made of is remembered for five minutes": {
+			sabotage{actual: func(s *schema.ActualState) {
+				for i := range s.Pods {
+					p := &s.Pods[i]
+					p.Containers = slices.Clone(p.Containers)
+					for j := range p.Containers {
+						c := &p.Containers[j]
+						lasts := c.State == schema.ContainerRunning && !endsByItself(c.Spec) && p.Spec != nil && p.Spec.RestartPolicy == schema.RestartAlways
+						if lasts && time.Since(c.StartedAt) > 5*time.Minute {
+							c.Digest = "forgotten"
 						}
 					}
 				}
-				return false
 			}},
 			[]string{noReason},
 		},

@@ -3,6 +3,7 @@ package world
 import (
 	"context"
 	"fmt"
+	"strings"
 	"testing/synctest"
 	"time"
 
@@ -59,7 +60,7 @@ func (w *world) judge() {
 }
 
 func (w *world) pass(t *rapid.T) {
-	d := rapid.SampledFrom([]time.Duration{30 * time.Millisecond, time.Second, 7 * time.Second, 40 * time.Second, 6 * time.Minute}).Draw(t, "passes")
+	d := rapid.SampledFrom([]time.Duration{30 * time.Millisecond, time.Second, 7 * time.Second, 40 * time.Second, 3 * time.Minute, 6 * time.Minute}).Draw(t, "passes")
 	w.story.tell("%s pass", d)
 	time.Sleep(d)
 }
@@ -241,6 +242,7 @@ func (w *world) guestFault(t *rapid.T) {
 		"1*hang", "1*panic(oops)", "1*off->1*error(later)",
 	}).Draw(t, "chain")
 	w.audit.disturb("")
+	w.audit.armed = w.audit.armed || strings.Contains(chain, "panic")
 	if err := w.host.faults.Set(op, chain); err != nil {
 		w.story.wrong(broken, "%v", err)
 	}
@@ -271,6 +273,7 @@ func (w *world) repair(t *rapid.T) {
 	}
 	w.listing(true)
 	w.audit.disturb("")
+	w.audit.armed = false
 	w.happens(t, "machines and calls are repaired")
 }
 

@@ -18,10 +18,9 @@ import (
 	"github.com/firkin-dev/firkin-reconcile/schema"
 )
 
-// Sequences of a plain run, and of each bug that is put in.
+// Sequences of each bug that is put in at most; plainSequences are those of a plain run.
 const (
-	plainSequences = 200
-	bugSequences   = 300
+	bugSequences = 300
 	// workers run sequences side by side.
 	workers = 2
 	// tellEvery is after how many sequences a long run tells how far it is.
@@ -144,6 +143,11 @@ func (r *runner) inBubble(ctx context.Context, rt *rapid.T, state string) {
 func (r *runner) note(w *world, steps int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	property := w.story.verdict()
+	if r.failed != "" {
+		r.keep(w, property)
+		return // what rapid tries to make it shorter does not count
+	}
 	if r.tally.sequences++; r.progress && r.tally.sequences%tellEvery == 0 {
 		fmt.Fprintf(os.Stderr, "%s so far\n", &r.tally)
 	}
@@ -152,18 +156,26 @@ func (r *runner) note(w *world, steps int) {
 	r.tally.failures += w.ledger.failed
 	r.tally.lives += w.lives
 	r.tally.shown += time.Since(w.story.began)
-	if property := w.story.verdict(); property != "" {
-		if text := w.story.String(); r.failed == "" || len(text) < len(r.shorter) {
-			r.failed, r.shorter = property, text
-		}
+	r.keep(w, property)
+}
+
+// keep keeps the story of a sequence that failed, if it is the shortest so far.
+func (r *runner) keep(w *world, property string) {
+	if property == "" {
+		return
+	}
+	if text := w.story.String(); r.failed == "" || len(text) < len(r.shorter) {
+		r.failed, r.shorter = property, text
 	}
 }
 
-func (r *runner) report(t *testing.T, took time.Duration) {
+// report tells what was done of what was asked for: rapid ends early rather than be ended by
+// the test's deadline.
+func (r *runner) report(t *testing.T, asked int, took time.Duration) {
 	t.Helper()
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	t.Logf("%s; took %s", &r.tally, took.Round(time.Millisecond))
+	t.Logf("%s; %d were asked for; took %s", &r.tally, asked, took.Round(time.Millisecond))
 	if r.failed != "" {
 		t.Logf("%s; the shortest story of it:\n%s", r.failed, r.shorter)
 	}
@@ -204,7 +216,7 @@ func TestWorld(t *testing.T) {
 	n := sequences(t)
 	r.progress = n > plainSequences
 	began := time.Now()
-	t.Cleanup(func() { r.report(t, time.Since(began)) })
+	t.Cleanup(func() { r.report(t, n, time.Since(began)) })
 	r.check(t, (n+workers-1)/workers)
 }
 

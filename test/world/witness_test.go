@@ -45,6 +45,8 @@ func (w *witness) Apply(ctx context.Context, a reconcile.Action) (reconcile.Resu
 	if a.Type == reconcile.Remove && a.Kind == reconcile.KindPod && !a.Disruptive {
 		w.nothing(a)
 	}
+	w.w.ledger.does(a.Pod, 1)
+	defer w.w.ledger.does(a.Pod, -1)
 	if !w.w.ledger.began(a) {
 		time.Sleep(time.Second) // for the test to see it: a loop that spins lets no time pass
 	}
@@ -155,10 +157,11 @@ type ledger struct {
 	events  []time.Time                // in the last minute: what gives reason to act
 	failing map[string]failing
 	holds   string
+	doing   map[schema.Ref]int // actions under way
 }
 
 func newLedger(s *story) *ledger {
-	return &ledger{story: s, starts: make(map[schema.Ref][]time.Time), failing: make(map[string]failing)}
+	return &ledger{story: s, starts: make(map[schema.Ref][]time.Time), failing: make(map[string]failing), doing: make(map[schema.Ref]int)}
 }
 
 // What a pod may do in a minute without anything happening, and what each event adds.
@@ -169,6 +172,20 @@ const (
 
 func lastMinute(list []time.Time) []time.Time {
 	return slices.DeleteFunc(list, func(t time.Time) bool { return time.Since(t) > time.Minute })
+}
+
+// does notes that an action begins or ends.
+func (l *ledger) does(pod schema.Ref, n int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.doing[pod] += n
+}
+
+// busy tells whether an action on a pod is under way.
+func (l *ledger) busy(pod string) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.doing[refOf(pod)] > 0
 }
 
 // event notes that something happened.

@@ -135,11 +135,17 @@ func (w *world) finish(ctx context.Context) error {
 		return nil
 	}
 	// A wait for a container that ended, or a manifest to be kept, may still come.
-	time.Sleep(2 * time.Minute)
+	time.Sleep(consequences + time.Second)
 	w.story.tell("converged")
+	if err := w.audit.step(ctx, w); err != nil {
+		return err
+	}
 	before := w.ledger.count()
 	time.Sleep(w.quiet)
 	synctest.Wait()
+	if err := w.audit.step(ctx, w); err != nil {
+		return err
+	}
 	if n := w.ledger.count() - before; n > 0 {
 		w.story.wrong(restless, "%d in %s", n, w.quiet)
 	}
@@ -159,6 +165,7 @@ func (w *world) heal(ctx context.Context) error {
 		w.dir.level, w.dir.unknown, w.dir.fails = max(w.dir.level, 1), false, false
 	})
 	w.audit.disturb("")
+	w.audit.armed = false
 	w.ledger.event()
 	if err := w.host.calm(); err != nil {
 		return err
