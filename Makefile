@@ -14,7 +14,7 @@ PROTOC_GEN_GO_GRPC := google.golang.org/grpc/cmd/protoc-gen-go-grpc@v1.6.2
 
 GO_FILES := $(shell git ls-files --cached --others --exclude-standard '*.go' go.mod go.sum 2>/dev/null)
 
-.PHONY: help deps build sign guest demo test check bench clean generate fuzz faults
+.PHONY: help deps build sign guest demo test check bench clean generate fuzz faults world
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -65,6 +65,9 @@ bench: deps build guest ## run the benchmarks (real VMs; about 10 minutes)
 
 faults: deps build guest ## break things around real VMs and see that no pod is lost (about an hour; FAULTS=TestRandomKill for one)
 	FIRKIN_REQUIRE_VMS=1 FIRKIN_FAULTS=all FIRKIN_BINARY=$(CURDIR)/$(BIN) go test -timeout 100m -v -run '$(or $(FAULTS),.)' ./test/faults
+
+world: ## simulate WORLD random sequences of events and faults (default 100000)
+	FIRKIN_WORLD=$(or $(WORLD),100000) go test -timeout 0 -run '^TestWorld$$' -v ./test/world
 
 fuzz: ## fuzz every parser for FUZZTIME each (default 30s)
 	scripts/fuzz $(or $(FUZZTIME),30s)

@@ -60,7 +60,9 @@ func (o *Observer) putUnnamed(byRef map[schema.Ref]*schema.PodStatus, unnamed []
 			continue
 		}
 		s := *m.status(m.own())
-		s.Machine = schema.MachineUnknown
+		if s.Machine != schema.MachineDead {
+			s.Machine = schema.MachineUnknown
+		}
 		s.Message = cmp.Or(s.Message, "what it was made for is not known")
 		s.Edition = nil
 		put(byRef, &s)

@@ -123,14 +123,35 @@ func undone(s look) []Outcome {
 // because it runs: most such pods are brief, and their end is news that apply should bring.
 const lingers = 5 * time.Second
 
-// lingering tells whether a pod that is meant to end has only just begun to run.
-func lingering(pod *schema.Pod, status *schema.PodStatus, now time.Time) bool {
-	if pod.RestartPolicy == schema.RestartAlways || status == nil {
-		return false
+// steady is how long a container that is meant to stay, and has no probe to say how it is,
+// has to run before its pod counts as ready: one that crashes at once is not ready because
+// it was seen in between.
+const steady = 150 * time.Millisecond
+
+// clockSlack is how far a guest's clock may be ahead; one that is further tells nothing.
+const clockSlack = time.Second
+
+// lingering returns how much longer a pod whose containers have only just begun to run is
+// looked at before it counts as ready.
+func lingering(pod *schema.Pod, status *schema.PodStatus, now time.Time) time.Duration {
+	if status == nil {
+		return 0
 	}
-	return slices.ContainsFunc(status.Containers, func(c schema.ContainerStatus) bool {
-		return c.State == schema.ContainerRunning && now.Sub(c.StartedAt) < lingers
-	})
+	var longest time.Duration
+	for _, c := range status.Containers {
+		limit := lingers
+		if pod.RestartPolicy == schema.RestartAlways {
+			limit = steady
+			if spec := pod.Container(c.Name); spec == nil || spec.Readiness != nil || spec.Startup != nil {
+				continue
+			}
+		}
+		age := now.Sub(c.StartedAt)
+		if c.State == schema.ContainerRunning && age > -clockSlack && age < limit {
+			longest = max(longest, limit-max(age, 0))
+		}
+	}
+	return longest
 }
 
 // settled tells whether every desired pod is ready, final or held by a guard, and none is
@@ -150,7 +171,7 @@ func settled(s look) bool {
 			return false
 		}
 	}
-	return !s.lingering && len(undone(s)) == 0
+	return s.lingering == 0 && len(undone(s)) == 0
 }
 
 func reportOf(s look) Report {

@@ -40,7 +40,7 @@ func (p *planner) plan(desired schema.DesiredState, actual schema.ActualState, p
 	for _, h := range desired.Held {
 		held[h.Ref] = h
 	}
-	waiting := turns(pods, d.statuses, now)
+	waiting, nameless := turns(pods, d.statuses, now), maybeAny(d.statuses)
 	for pod, status := range paired(pods, d.statuses) {
 		switch {
 		case pod == nil:
@@ -55,6 +55,8 @@ func (p *planner) plan(desired schema.DesiredState, actual schema.ActualState, p
 			d.conflict(pod, status)
 		case waiting[pod.Ref] != "":
 			d.plan.Pending = append(d.plan.Pending, Pending{Pod: pod.Ref, Kind: KindPod, Name: pod.Name, Reason: waiting[pod.Ref]})
+		case nameless != "" && (status == nil || !exists(status)):
+			d.plan.Pending = append(d.plan.Pending, Pending{Pod: pod.Ref, Kind: KindPod, Name: pod.Name, Reason: nameless})
 		default:
 			d.add(p.diffPod(pod, status, policy, now))
 		}
@@ -65,6 +67,17 @@ func (p *planner) plan(desired schema.DesiredState, actual schema.ActualState, p
 	d.finish()
 	p.end()
 	return d.plan
+}
+
+// maybeAny says why no pod may be given a machine: one that is not proven dead and does not
+// say whose it is may be any pod's. It is "" when there is none.
+func maybeAny(statuses []*schema.PodStatus) string {
+	for _, s := range statuses {
+		if s.Namespace == "" && s.Machine == schema.MachineUnknown {
+			return "machine " + s.Name + " may be this pod's: it does not say whose it is (" + s.Message + ")"
+		}
+	}
+	return ""
 }
 
 // differ builds one plan.

@@ -255,3 +255,17 @@ func TestErrorsAreJoined(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// A machine that neither answers nor says whose it is may be any pod's.
+func TestNoMachineIsMadeWhileOneIsNameless(t *testing.T) {
+	desired := schema.DesiredState{Pods: []schema.Pod{box{name: "a", containers: []string{"c=1"}}.pod()}}
+	nameless := schema.PodStatus{Ref: schema.Ref{Name: "5eed"}, Machine: schema.MachineUnknown, Message: "silent"}
+	plan := Diff(desired, schema.ActualState{Known: true, Pods: []schema.PodStatus{nameless}}, Policy{}, now)
+	if len(plan.Actions) > 0 || len(plan.Pending) != 1 || !strings.Contains(plan.Pending[0].Reason, "machine 5eed may be this pod's") {
+		t.Errorf("plan = %+v", plan)
+	}
+	nameless.Machine = schema.MachineDead
+	if plan := Diff(desired, schema.ActualState{Known: true, Pods: []schema.PodStatus{nameless}}, Policy{}, now); len(plan.Actions) == 0 {
+		t.Errorf("held by a dead machine: %+v", plan.Pending)
+	}
+}

@@ -125,8 +125,8 @@ type look struct {
 	stale map[schema.Ref]bool
 	// rested is when the first pod that rests after a failure may be worked on; zero if none does.
 	rested time.Time
-	// lingering: a pod that is meant to end has only just begun to run.
-	lingering bool
+	// lingering is how much longer a pod that has only just begun to run is looked at; see lingering.
+	lingering time.Duration
 }
 
 // loop looks and acts until enough says so or ctx ends; it returns the last look.
@@ -160,8 +160,8 @@ func (l *Loop) loop(ctx context.Context, enough func(look) bool) (last look, err
 			return last, nil
 		}
 		next := min(until(seen.plan.Next), until(seen.rested))
-		if seen.lingering {
-			next = min(next, lingers)
+		if seen.lingering > 0 {
+			next = min(next, seen.lingering)
 		}
 		timer.Reset(next)
 	}
@@ -225,7 +225,9 @@ func (l *Loop) look(ctx context.Context) (look, error) {
 	seen := look{desired: desired, actual: actual, plan: plan, at: now, stale: stale}
 	pods, _ := onePerRef(sortedPods(desired.Pods))
 	for pod, status := range paired(pods, sortedStatuses(actual)) {
-		seen.lingering = seen.lingering || pod != nil && lingering(pod, status, now)
+		if pod != nil {
+			seen.lingering = max(seen.lingering, lingering(pod, status, now))
+		}
 	}
 	return seen, nil
 }

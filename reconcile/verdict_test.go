@@ -66,15 +66,24 @@ func TestLingering(t *testing.T) {
 	b := box{name: "a", containers: []string{"c=1"}, policy: schema.RestartNever}
 	s := converged(b)
 	pod, seen := b.pod(), status(&s, "a")
-	for age, want := range map[time.Duration]bool{0: true, lingers - 1: true, lingers: false} {
+	for age, want := range map[time.Duration]time.Duration{
+		-time.Hour: 0, 0: lingers, lingers - 1: 1, lingers: 0,
+	} {
 		findContainer(seen, "c").StartedAt = now.Add(-age)
-		if lingering(&pod, seen, now) != want {
-			t.Errorf("%s after its start: %v", age, !want)
+		if got := lingering(&pod, seen, now); got != want {
+			t.Errorf("%s after its start: %s, want %s", age, got, want)
+		}
+	}
+	pod.RestartPolicy = schema.RestartAlways
+	for age, want := range map[time.Duration]time.Duration{0: steady, steady - 1: 1, steady: 0} {
+		findContainer(seen, "c").StartedAt = now.Add(-age)
+		if got := lingering(&pod, seen, now); got != want {
+			t.Errorf("meant to stay, %s after its start: %s, want %s", age, got, want)
 		}
 	}
 	findContainer(seen, "c").StartedAt = now
-	pod.RestartPolicy = schema.RestartAlways
-	if lingering(&pod, seen, now) || lingering(&pod, nil, now) {
-		t.Error("a pod that is meant to run lingers")
+	pod.Container("c").Readiness = &schema.Probe{}
+	if lingering(&pod, seen, now) != 0 || lingering(&pod, nil, now) != 0 {
+		t.Error("a pod whose probe says how it is lingers")
 	}
 }
