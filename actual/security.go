@@ -32,6 +32,7 @@ func securityContext(s *schema.Security, dir string) (*agentpb.SecurityContext, 
 		AddCapabilities:  s.Add,
 		DropCapabilities: s.Drop,
 		UnmaskedProc:     s.UnmaskedProc,
+		StrictGroups:     s.StrictGroups,
 	}
 	switch s.Seccomp {
 	case "":

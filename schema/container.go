@@ -96,7 +96,8 @@ type VolumeMount struct {
 	Volume   string `json:"volume"`
 	Path     string `json:"path"`
 	ReadOnly bool   `json:"readOnly,omitempty"`
-	// RecursiveReadOnly makes what is mounted below read-only too.
+	// RecursiveReadOnly asks for what is mounted below to be read-only too, which it is for
+	// every read-only mount here.
 	RecursiveReadOnly bool `json:"recursiveReadOnly,omitempty"`
 	// SubPath is relative; $(NAME) of subPathExpr are expanded when the container is added (see SubPathExpr).
 	SubPath     string `json:"subPath,omitempty"`

@@ -1827,16 +1827,14 @@ func (x *RemoveVolumeRequest) GetName() string {
 }
 
 type Mount struct {
-	state       protoimpl.MessageState `protogen:"open.v1"`
-	Volume      string                 `protobuf:"bytes,1,opt,name=volume,proto3" json:"volume,omitempty"` // an emptyDir or another volume
-	Path        string                 `protobuf:"bytes,2,opt,name=path,proto3" json:"path,omitempty"`
-	ReadOnly    bool                   `protobuf:"varint,3,opt,name=read_only,json=readOnly,proto3" json:"read_only,omitempty"`
-	SubPath     string                 `protobuf:"bytes,4,opt,name=sub_path,json=subPath,proto3" json:"sub_path,omitempty"`
-	Propagation Mount_Propagation      `protobuf:"varint,5,opt,name=propagation,proto3,enum=firkin.agent.v1.Mount_Propagation" json:"propagation,omitempty"`
-	// What is mounted below is read-only too.
-	RecursiveReadOnly bool `protobuf:"varint,6,opt,name=recursive_read_only,json=recursiveReadOnly,proto3" json:"recursive_read_only,omitempty"`
-	unknownFields     protoimpl.UnknownFields
-	sizeCache         protoimpl.SizeCache
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Volume        string                 `protobuf:"bytes,1,opt,name=volume,proto3" json:"volume,omitempty"` // an emptyDir or another volume
+	Path          string                 `protobuf:"bytes,2,opt,name=path,proto3" json:"path,omitempty"`
+	ReadOnly      bool                   `protobuf:"varint,3,opt,name=read_only,json=readOnly,proto3" json:"read_only,omitempty"` // with all that is mounted below it
+	SubPath       string                 `protobuf:"bytes,4,opt,name=sub_path,json=subPath,proto3" json:"sub_path,omitempty"`
+	Propagation   Mount_Propagation      `protobuf:"varint,5,opt,name=propagation,proto3,enum=firkin.agent.v1.Mount_Propagation" json:"propagation,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Mount) Reset() {
@@ -1902,13 +1900,6 @@ func (x *Mount) GetPropagation() Mount_Propagation {
 		return x.Propagation
 	}
 	return Mount_PRIVATE
-}
-
-func (x *Mount) GetRecursiveReadOnly() bool {
-	if x != nil {
-		return x.RecursiveReadOnly
-	}
-	return false
 }
 
 // Probe is asked by the agent; its figures are Kubernetes', defaults filled in.
@@ -4496,14 +4487,13 @@ const file_agent_proto_rawDesc = "" +
 	"\x04disk\x18\x01 \x01(\tR\x04disk\x12\x1b\n" +
 	"\tread_only\x18\x02 \x01(\bR\breadOnly\")\n" +
 	"\x13RemoveVolumeRequest\x12\x12\n" +
-	"\x04name\x18\x01 \x01(\tR\x04name\"\xa7\x02\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\"\xf7\x01\n" +
 	"\x05Mount\x12\x16\n" +
 	"\x06volume\x18\x01 \x01(\tR\x06volume\x12\x12\n" +
 	"\x04path\x18\x02 \x01(\tR\x04path\x12\x1b\n" +
 	"\tread_only\x18\x03 \x01(\bR\breadOnly\x12\x19\n" +
 	"\bsub_path\x18\x04 \x01(\tR\asubPath\x12D\n" +
-	"\vpropagation\x18\x05 \x01(\x0e2\".firkin.agent.v1.Mount.PropagationR\vpropagation\x12.\n" +
-	"\x13recursive_read_only\x18\x06 \x01(\bR\x11recursiveReadOnly\"D\n" +
+	"\vpropagation\x18\x05 \x01(\x0e2\".firkin.agent.v1.Mount.PropagationR\vpropagation\"D\n" +
 	"\vPropagation\x12\v\n" +
 	"\aPRIVATE\x10\x00\x12\x15\n" +
 	"\x11HOST_TO_CONTAINER\x10\x01\x12\x11\n" +

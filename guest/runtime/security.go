@@ -116,6 +116,9 @@ func (u user) withSecurity(c *agentpb.SecurityContext, fsGroup *int) (user, erro
 		u.gid = gid
 	}
 	u.groups = slices.Clone(u.groups)
+	if c.GetStrictGroups() {
+		u.groups = nil // those that the image's /etc/group has for the user
+	}
 	extra := c.GetExtraGroups()
 	if fsGroup != nil {
 		extra = append(slices.Clone(extra), int64(*fsGroup))

@@ -77,6 +77,8 @@ func TestWithSecurity(t *testing.T) {
 			user{uid: 1000, gid: 7, groups: []uint32{29, 44}, home: "/home/app"}, nil},
 		"more groups": {"4711:4712", &agentpb.SecurityContext{ExtraGroups: []int64{1, 2}}, &group,
 			user{uid: 4711, gid: 4712, groups: []uint32{1, 2, 4000}, home: "/"}, nil},
+		"only those that are named": {"app", &agentpb.SecurityContext{ExtraGroups: []int64{1}, StrictGroups: true}, nil,
+			user{uid: 1000, gid: 100, groups: []uint32{1}, home: "/home/app"}, nil},
 		"not root":             {"app", &agentpb.SecurityContext{NonRoot: true}, nil, user{uid: 1000, gid: 100, groups: []uint32{29, 44}, home: "/home/app"}, nil},
 		"root":                 {"", &agentpb.SecurityContext{NonRoot: true}, nil, user{}, ErrRoot},
 		"root by number":       {"app", &agentpb.SecurityContext{NonRoot: true, User: id(0)}, nil, user{}, ErrRoot},
