@@ -13,10 +13,7 @@ type (
 			SecretName string `json:"secretName"`
 			filesManifest
 		} `json:"secret"`
-		ConfigMap *struct {
-			Name string `json:"name"`
-			filesManifest
-		} `json:"configMap"`
+		ConfigMap   *namedFiles `json:"configMap"`
 		DownwardAPI *struct {
 			Items       []downwardFile `json:"items"`
 			DefaultMode *int64         `json:"defaultMode"`
@@ -58,15 +55,14 @@ type (
 		ResourceFieldRef *resourceRef `json:"resourceFieldRef"`
 		Mode             *int64       `json:"mode"`
 	}
+	// namedFiles are those of a ConfigMap, or of a projected Secret.
+	namedFiles struct {
+		Name string `json:"name"`
+		filesManifest
+	}
 	projection struct {
-		Secret *struct {
-			Name string `json:"name"`
-			filesManifest
-		} `json:"secret"`
-		ConfigMap *struct {
-			Name string `json:"name"`
-			filesManifest
-		} `json:"configMap"`
+		Secret      *namedFiles `json:"secret"`
+		ConfigMap   *namedFiles `json:"configMap"`
 		DownwardAPI *struct {
 			Items []downwardFile `json:"items"`
 		} `json:"downwardAPI"`

@@ -64,20 +64,12 @@ func (d document) nodeTermRules(t nodeTerm, p fieldPath) {
 
 func (d document) nodeRequirement(r requirement, p fieldPath) {
 	switch r.Operator {
-	case "In", "NotIn":
-		if len(r.Values) == 0 {
-			d.invalid(p.key("values"), "required: must be specified when `operator` is 'In' or 'NotIn'")
-		}
-	case "Exists", "DoesNotExist":
-		if len(r.Values) > 0 {
-			d.invalid(p.key("values"), "may not be specified when `operator` is 'Exists' or 'DoesNotExist'")
-		}
 	case "Gt", "Lt":
 		if len(r.Values) != 1 {
 			d.invalid(p.key("values"), "required: must be specified single value when `operator` is 'Lt' or 'Gt'")
 		}
 	default:
-		d.invalid(p.key("operator"), "%q: not a valid selector operator", shorten(r.Operator))
+		d.operatorRules(r, p)
 	}
 	d.all(p.key("key"), r.Key, validation.IsQualifiedName(r.Key))
 	for i, value := range r.Values {

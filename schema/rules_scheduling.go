@@ -76,6 +76,22 @@ func (d document) labels(labels map[string]string, p fieldPath) {
 	}
 }
 
+// operatorRules are those of an operator that all selectors have.
+func (d document) operatorRules(r requirement, p fieldPath) {
+	switch r.Operator {
+	case "In", "NotIn":
+		if len(r.Values) == 0 {
+			d.invalid(p.key("values"), "required: must be specified when `operator` is 'In' or 'NotIn'")
+		}
+	case "Exists", "DoesNotExist":
+		if len(r.Values) > 0 {
+			d.invalid(p.key("values"), "may not be specified when `operator` is 'Exists' or 'DoesNotExist'")
+		}
+	default:
+		d.invalid(p.key("operator"), "%q: not a valid selector operator", shorten(r.Operator))
+	}
+}
+
 // selectorRules are those of a label selector.
 func (d document) selectorRules(s *labelSelector, p fieldPath) {
 	if s == nil {
@@ -84,18 +100,7 @@ func (d document) selectorRules(s *labelSelector, p fieldPath) {
 	d.labels(s.MatchLabels, p.key("matchLabels"))
 	for i, r := range s.MatchExpressions {
 		at := p.key("matchExpressions").index(i)
-		switch r.Operator {
-		case "In", "NotIn":
-			if len(r.Values) == 0 {
-				d.invalid(at.key("values"), "required: must be specified when `operator` is 'In' or 'NotIn'")
-			}
-		case "Exists", "DoesNotExist":
-			if len(r.Values) > 0 {
-				d.invalid(at.key("values"), "may not be specified when `operator` is 'Exists' or 'DoesNotExist'")
-			}
-		default:
-			d.invalid(at.key("operator"), "%q: not a valid selector operator", shorten(r.Operator))
-		}
+		d.operatorRules(r, at)
 		d.all(at.key("key"), r.Key, validation.IsQualifiedName(r.Key))
 		for j, value := range r.Values {
 			d.all(at.key("values").index(j), value, validation.IsValidLabelValue(value))

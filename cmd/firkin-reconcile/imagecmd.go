@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -21,7 +20,7 @@ func (a *app) imageCommand() *cobra.Command {
 		Args:  cobra.NoArgs,
 		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(a.imageListCommand(), a.imagePruneCommand())
+	cmd.AddCommand(listCommand("image", "List the images that have a template disk here", a.imageList), a.imagePruneCommand())
 	return cmd
 }
 
@@ -46,24 +45,6 @@ func newImageJSON(i *image.Info) imageJSON {
 		Digest: i.Digest, Refs: refs, Platform: i.Platform, Created: i.Created, LastUsed: i.LastUsed,
 		LayerBytes: i.LayerBytes, TemplateBytes: i.TemplateBytes, DiskBytes: i.DiskBytes,
 	}
-}
-
-func (a *app) imageListCommand() *cobra.Command {
-	var output string
-	cmd := &cobra.Command{
-		Use:     "ls",
-		Aliases: []string{"list"},
-		Short:   "List the images that have a template disk here",
-		Args:    cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			if output != "text" && output != "json" {
-				return usagef("image ls: -o %q: it is one of text, json", output)
-			}
-			return a.imageList(cmd.Context(), output)
-		},
-	}
-	cmd.Flags().StringVarP(&output, "output", "o", "text", "text or json")
-	return cmd
 }
 
 // openImages opens the image store.
@@ -119,30 +100,19 @@ func (a *app) imagePruneCommand() *cobra.Command {
 		Use:   "prune",
 		Short: "Remove the images that no pod uses",
 		Args:  cobra.NoArgs,
-		RunE:  func(cmd *cobra.Command, _ []string) error { return a.imagePrune(cmd.Context()) },
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			ctx := cmd.Context()
+			// Nobody may start a container from an image while it is removed.
+			return a.exclusively(ctx, "image prune", func(s *stack) error { return a.imagePrune(ctx, s) })
+		},
 	}
 }
 
-func (a *app) imagePrune(ctx context.Context) (err error) {
-	dir, err := a.openState()
-	if err != nil {
-		return err
-	}
-	// Nobody may start a container from an image while it is removed.
-	lock, err := dir.Lock("firkin-reconcile image prune")
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, lock.Unlock()) }()
+func (a *app) imagePrune(ctx context.Context, s *stack) error {
 	store, err := a.openImages()
 	if err != nil {
 		return err
 	}
-	s, err := a.look(ctx)
-	if err != nil {
-		return err
-	}
-	defer s.close()
 	used, disks := map[string]bool{}, map[string]bool{}
 	for i := range s.pods {
 		p := &s.pods[i]

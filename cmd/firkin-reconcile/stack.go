@@ -67,6 +67,25 @@ func (a *app) look(ctx context.Context, pods ...string) (*stack, error) {
 	return s, nil
 }
 
+// exclusively does what nobody may come between, with what runs at the moment in view.
+func (a *app) exclusively(ctx context.Context, command string, do func(s *stack) error) (err error) {
+	dir, err := a.openState()
+	if err != nil {
+		return err
+	}
+	lock, err := dir.Lock("firkin-reconcile " + command)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, lock.Unlock()) }()
+	s, err := a.look(ctx)
+	if err != nil {
+		return err
+	}
+	defer s.close()
+	return do(s)
+}
+
 // part is what a command plays beside others on one state directory.
 type part int
 

@@ -21,7 +21,7 @@ func (a *app) volumeCommand() *cobra.Command {
 		Args:  cobra.NoArgs,
 		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(a.volumeListCommand(), a.volumeRemoveCommand())
+	cmd.AddCommand(listCommand("volume", "List the disks of claims", a.volumeList), a.volumeRemoveCommand())
 	return cmd
 }
 
@@ -35,24 +35,6 @@ type volumeJSON struct {
 	InUse     bool  `json:"inUse"`
 	// Pod is the one that took it last, as namespace/name.
 	Pod string `json:"pod,omitempty"`
-}
-
-func (a *app) volumeListCommand() *cobra.Command {
-	var output string
-	cmd := &cobra.Command{
-		Use:     "ls",
-		Aliases: []string{"list"},
-		Short:   "List the disks of claims",
-		Args:    cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			if output != "text" && output != "json" {
-				return usagef("volume ls: -o %q: it is one of text, json", output)
-			}
-			return a.volumeList(cmd.Context(), output)
-		},
-	}
-	cmd.Flags().StringVarP(&output, "output", "o", "text", "text or json")
-	return cmd
 }
 
 // openVolumes opens the store of claims' disks.
@@ -107,7 +89,9 @@ func (a *app) volumeRemoveCommand() *cobra.Command {
 		Short:   "Delete claims' disks with all that is on them; one that a pod uses is refused",
 		Args:    cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.volumeRemove(cmd.Context(), args, namespace)
+			ctx := cmd.Context()
+			// Nobody may attach a disk while it is removed.
+			return a.exclusively(ctx, "volume rm", func(s *stack) error { return a.volumeRemove(ctx, s, args, namespace) })
 		},
 		ValidArgsFunction: a.completeVolumes,
 	}
@@ -115,26 +99,11 @@ func (a *app) volumeRemoveCommand() *cobra.Command {
 	return cmd
 }
 
-func (a *app) volumeRemove(ctx context.Context, names []string, namespace string) (err error) {
-	dir, err := a.openState()
-	if err != nil {
-		return err
-	}
-	// Nobody may attach a disk while it is removed.
-	lock, err := dir.Lock("firkin-reconcile volume rm")
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, lock.Unlock()) }()
+func (a *app) volumeRemove(ctx context.Context, s *stack, names []string, namespace string) error {
 	store, err := a.openVolumes()
 	if err != nil {
 		return err
 	}
-	s, err := a.look(ctx)
-	if err != nil {
-		return err
-	}
-	defer s.close()
 	var failed error
 	for _, name := range names {
 		ref := schema.Ref{Namespace: namespace, Name: name}

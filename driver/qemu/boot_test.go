@@ -63,19 +63,23 @@ func bundle(t testing.TB) driver.Guest {
 
 const testID = "3d9f9a52-7e1c-4c43-9df5-5b51a1f4a001"
 
-// boot starts a machine with a store of 64 MiB.
+// boot starts a machine that boots.
 func boot(t *testing.T) *vm {
 	t.Helper()
-	guest := bundle(t)
+	spec := driver.Spec{ID: testID, CPUs: 1, MemoryBytes: 256 << 20, Guest: bundle(t)}
+	return start(t, New(Options{CacheDir: cacheDir, Log: testr.New(t)}), spec)
+}
+
+// start starts a machine with a store of 64 MiB, which ends with the test.
+func start(t *testing.T, vmm *VMM, spec driver.Spec) *vm {
+	t.Helper()
 	dir := t.TempDir()
-	store := filepath.Join(dir, storeFile)
-	if out, err := exec.CommandContext(t.Context(), "mkfs.ext4", "-q", store, "64M").CombinedOutput(); err != nil {
+	if out, err := exec.CommandContext(t.Context(), "mkfs.ext4", "-q", filepath.Join(dir, storeFile), "64M").CombinedOutput(); err != nil {
 		t.Fatalf("mkfs.ext4: %v: %s", err, out)
 	}
-	spec := driver.Spec{ID: testID, CPUs: 1, MemoryBytes: 256 << 20, Guest: guest}
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
-	m, err := New(Options{CacheDir: cacheDir, Log: testr.New(t)}).Start(ctx, spec, dir, nil)
+	m, err := vmm.Start(ctx, spec, dir, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

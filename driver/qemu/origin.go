@@ -28,29 +28,27 @@ type origin struct {
 // prototype tells a machine that will be copied.
 func (o origin) prototype() bool { return o.memory != nil && o.state == nil }
 
-// flagged is something that happens once, well or not.
-type flagged struct {
-	once *sync.Once
+// happening is something that happens once, well or not.
+type happening struct {
+	once sync.Once
 	done chan struct{}
-	err  *error
+	err  error // valid once done is closed
 }
 
-func newFlagged() flagged {
-	return flagged{once: new(sync.Once), done: make(chan struct{}), err: new(error)}
-}
+func newHappening() *happening { return &happening{done: make(chan struct{})} }
 
-func (f flagged) raise(err error) {
-	f.once.Do(func() {
-		*f.err = err
-		close(f.done)
+func (h *happening) raise(err error) {
+	h.once.Do(func() {
+		h.err = err
+		close(h.done)
 	})
 }
 
-// awaitFlag waits for it, for the machine's end, or for ctx's.
-func (v *vm) awaitFlag(ctx context.Context, f flagged, what string) error {
+// awaitEvent waits for it, for the machine's end, or for ctx's.
+func (v *vm) awaitEvent(ctx context.Context, h *happening, what string) error {
 	select {
-	case <-f.done:
-		return *f.err
+	case <-h.done:
+		return h.err
 	case <-v.done:
 		return fmt.Errorf("%s: %w", what, errors.Join(errors.New("qemu ended"), v.err))
 	case <-ctx.Done():
@@ -91,7 +89,7 @@ func (v *vm) restore(ctx context.Context, state *os.File) error {
 	if err := v.monitor.run(ctx, "migrate-incoming", map[string]any{"uri": "fd:" + stateName}, nil); err != nil {
 		return fmt.Errorf("restore from a template: %w", err)
 	}
-	if err := v.awaitFlag(ctx, v.migrated, "restore from a template"); err != nil {
+	if err := v.awaitEvent(ctx, v.migrated, "restore from a template"); err != nil {
 		return err
 	}
 	if err := v.monitor.run(ctx, "cont", nil, nil); err != nil {
@@ -105,7 +103,7 @@ const settleTime = 500 * time.Millisecond
 
 // save waits for a prototype's guest to be complete, stops it and writes its state.
 func (v *vm) save(ctx context.Context, state *os.File) error {
-	if err := v.awaitFlag(ctx, v.opened, "wait for the guest"); err != nil {
+	if err := v.awaitEvent(ctx, v.opened, "wait for the guest"); err != nil {
 		return err
 	}
 	// The port is not the last thing that the guest's program opens. What it still has to do
@@ -124,5 +122,5 @@ func (v *vm) save(ctx context.Context, state *os.File) error {
 	if err := v.monitor.run(ctx, "migrate", map[string]any{"uri": "fd:" + stateName}, nil); err != nil {
 		return err
 	}
-	return v.awaitFlag(ctx, v.migrated, "write the machine's state")
+	return v.awaitEvent(ctx, v.migrated, "write the machine's state")
 }

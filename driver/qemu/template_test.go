@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -40,7 +39,7 @@ func TestTemplate(t *testing.T) {
 	boots := make(map[string]bool)
 	for i := range 2 {
 		begin := time.Now()
-		v := startCopy(t, vmm, spec)
+		v := start(t, vmm, spec)
 		started := time.Since(begin)
 		state, err := agent(t, v, byte(i+1)).Describe(t.Context(), &agentpb.DescribeRequest{}, grpc.WaitForReady(true))
 		if err != nil {
@@ -60,7 +59,7 @@ func TestTemplate(t *testing.T) {
 	again.Release()
 
 	damage(t, vmm, facts, spec)
-	v := startCopy(t, vmm, spec)
+	v := start(t, vmm, spec)
 	if !strings.Contains(v.Trouble(), "template is damaged") {
 		t.Errorf("started from a template that is damaged: trouble %q", v.Trouble())
 	}
@@ -135,28 +134,4 @@ func TestMakingATemplateLeavesNothing(t *testing.T) {
 			t.Errorf("left: %s", e.Name())
 		}
 	}
-}
-
-func startCopy(t *testing.T, vmm *VMM, spec driver.Spec) *vm {
-	t.Helper()
-	dir := t.TempDir()
-	if out, err := exec.CommandContext(t.Context(), "mkfs.ext4", "-q", filepath.Join(dir, storeFile), "64M").CombinedOutput(); err != nil {
-		t.Fatalf("mkfs.ext4: %v: %s", err, out)
-	}
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
-	defer cancel()
-	m, err := vmm.Start(ctx, spec, dir, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := m.Kill(); err != nil {
-			t.Error(err)
-		}
-		<-m.Done()
-		if log, err := os.ReadFile(filepath.Join(dir, "console.log")); err == nil && t.Failed() {
-			t.Logf("console:\n%s", log)
-		}
-	})
-	return m.(*vm)
 }

@@ -54,11 +54,11 @@ type vm struct {
 	deleted  map[string]chan struct{} // awaited DEVICE_DELETED events by device
 	shutdown string                   // reason of the SHUTDOWN event, "" before it
 	killed   bool
-	opened   flagged   // the guest has opened the link's port
-	migrated flagged   // QEMU has written or read the machine's state
-	trouble  string    // see Trouble
-	full     bool      // stopped for want of disk space, not resumed since
-	toldFull time.Time // when that was last logged
+	opened   *happening // the guest has opened the link's port
+	migrated *happening // QEMU has written or read the machine's state
+	trouble  string     // see Trouble
+	full     bool       // stopped for want of disk space, not resumed since
+	toldFull time.Time  // when that was last logged
 
 	done chan struct{}
 	err  error // valid once done is closed
@@ -75,8 +75,8 @@ func launch(ctx context.Context, facts Facts, spec driver.Spec, dir string, from
 		socket:   filepath.Join(dir, linkSocket),
 		disks:    make(map[string]*attachment),
 		deleted:  make(map[string]chan struct{}),
-		opened:   newFlagged(),
-		migrated: newFlagged(),
+		opened:   newHappening(),
+		migrated: newHappening(),
 		done:     make(chan struct{}),
 	}
 	v.process, err = spawn(facts, spec, dir, v.socket, from)

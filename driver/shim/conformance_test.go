@@ -1,14 +1,11 @@
 package shim_test
 
 import (
-	"bytes"
 	"cmp"
-	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"runtime"
-	"slices"
 	"syscall"
 	"testing"
 
@@ -31,7 +28,7 @@ func TestConformanceShimSim(t *testing.T) {
 					t.Fatal(err)
 				}
 			},
-			Census: func(t *testing.T, prefix string) []string { return census(t, dir, prefix) },
+			Census: func(t *testing.T, prefix string) []string { return drivertest.Census(t, dir, prefix) },
 		}
 	})
 }
@@ -72,38 +69,7 @@ func conformanceQEMU(t *testing.T, guest driver.Guest) {
 					t.Fatal(err)
 				}
 			},
-			Census: func(t *testing.T, prefix string) []string { return census(t, dir, prefix) },
+			Census: func(t *testing.T, prefix string) []string { return drivertest.Census(t, dir, prefix) },
 		}
 	})
-}
-
-// census lists what there is of machines on this host: files, and processes that
-// have the machines' directory or a machine's id in their arguments.
-func census(t *testing.T, dir, prefix string) []string {
-	t.Helper()
-	found := []string{}
-	err := filepath.WalkDir(dir, func(path string, _ fs.DirEntry, err error) error {
-		if path != dir {
-			found = append(found, path)
-		}
-		return err
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	procs, err := filepath.Glob("/proc/[0-9]*/cmdline")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, p := range procs {
-		args, err := os.ReadFile(p)
-		if err != nil {
-			continue // it has ended
-		}
-		if bytes.Contains(args, []byte(dir)) || bytes.Contains(args, []byte(prefix)) {
-			found = append(found, string(bytes.ReplaceAll(args, []byte{0}, []byte{' '})))
-		}
-	}
-	slices.Sort(found)
-	return found
 }

@@ -28,6 +28,8 @@ type config struct {
 	// card is the datagram socket of the network card, nil for none.
 	card   *os.File
 	shares []share
+	// hotPlug adds the controller that disks of run time hang off.
+	hotPlug bool
 }
 
 type disk struct {
@@ -63,6 +65,7 @@ func plan(spec driver.Spec, dir string, card *os.File, h host) (config, error) {
 		disks:       []disk{{id: driver.StoreDisk, path: filepath.Join(dir, storeFile)}},
 		console:     filepath.Join(dir, consoleFile),
 		card:        card,
+		hotPlug:     h.major >= macOSHotPlug,
 	}
 	for _, d := range spec.Disks {
 		c.disks = append(c.disks, disk{id: d.ID, path: d.Path, readOnly: d.ReadOnly})

@@ -1,13 +1,10 @@
 package vz
 
 import (
-	"bytes"
 	"context"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
 	"syscall"
 	"testing"
 
@@ -64,7 +61,7 @@ func TestConformanceVZ(t *testing.T) {
 					t.Fatal(err)
 				}
 			},
-			Census: func(t *testing.T, prefix string) []string { return census(t, dir, prefix) },
+			Census: func(t *testing.T, prefix string) []string { return drivertest.Census(t, dir, prefix) },
 		}
 	})
 }
@@ -86,31 +83,4 @@ func open(t *testing.T, dir string) *shim.Driver {
 		t.Fatal(err)
 	}
 	return d
-}
-
-// census lists the files of machines and the processes that have to do with them.
-func census(t *testing.T, dir, prefix string) []string {
-	t.Helper()
-	found := []string{}
-	err := filepath.WalkDir(dir, func(path string, _ fs.DirEntry, err error) error {
-		if path != dir {
-			found = append(found, path)
-		}
-		return err
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	procs, err := filepath.Glob("/proc/[0-9]*/cmdline")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, p := range procs {
-		args, err := os.ReadFile(p)
-		if err == nil && (bytes.Contains(args, []byte(dir)) || bytes.Contains(args, []byte(prefix))) {
-			found = append(found, string(args))
-		}
-	}
-	slices.Sort(found)
-	return found
 }

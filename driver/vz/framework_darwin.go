@@ -169,7 +169,7 @@ func addShares(vc *vz.VirtualMachineConfiguration, c config) error {
 
 // addRest adds what every machine has: vsock for the link, entropy, a balloon, and a USB
 // controller where disks can be plugged in later.
-func addRest(vc *vz.VirtualMachineConfiguration, _ config) error {
+func addRest(vc *vz.VirtualMachineConfiguration, c config) error {
 	socket, err := vz.NewVirtioSocketDeviceConfiguration()
 	if err != nil {
 		return fmt.Errorf("vsock: %w", err)
@@ -185,9 +185,8 @@ func addRest(vc *vz.VirtualMachineConfiguration, _ config) error {
 		return fmt.Errorf("balloon: %w", err)
 	}
 	vc.SetMemoryBalloonDevicesVirtualMachineConfiguration([]vz.MemoryBalloonDeviceConfiguration{balloon})
-	major, err := macOSMajor()
-	if err != nil || major < macOSHotPlug {
-		return err
+	if !c.hotPlug {
+		return nil
 	}
 	usb, err := vz.NewXHCIControllerConfiguration()
 	if err != nil {

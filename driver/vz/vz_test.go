@@ -26,7 +26,7 @@ func TestPlan(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if c.cpus != 2 || c.memory != 512<<20 || c.kernel != "/guest/Image" || c.initrd != "/guest/initrd.img" || c.console != "/machines/m/console.log" {
+	if c.cpus != 2 || c.memory != 512<<20 || c.kernel != "/guest/Image" || c.initrd != "/guest/initrd.img" || c.console != "/machines/m/console.log" || !c.hotPlug {
 		t.Errorf("config = %+v", c)
 	}
 	want := []disk{{id: "store", path: "/machines/m/store.img"}, {id: "i1", path: "/images/i1", readOnly: true}}
