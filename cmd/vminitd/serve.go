@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"runtime/debug"
 	"time"
 
@@ -28,6 +29,10 @@ func run(ctx context.Context, log logr.Logger) error {
 	pid1.IgnoreSignals()
 	if err := pid1.Mount(); err != nil {
 		return err
+	}
+	if err := pid1.CheckTimer(); err != nil {
+		log.Error(err, "the machine boots anew")
+		return errors.Join(err, pid1.Restart())
 	}
 	if err := pid1.Tune(); err != nil {
 		log.Error(err, "going on with the kernel's defaults")

@@ -49,7 +49,7 @@ func arguments(spec driver.Spec, facts Facts, fds inherited, from origin) []stri
 	args := []string{
 		"-name", "firkin-" + spec.ID,
 		"-uuid", spec.ID,
-		"-nodefaults", "-no-user-config", "-no-reboot",
+		"-nodefaults", "-no-user-config", "-action", "reboot=" + onReset(from),
 		"-display", "none",
 		"-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny",
 		"-machine", machineType(facts.Arch) + memoryBackend(fds),
@@ -72,6 +72,21 @@ func arguments(spec driver.Spec, facts Facts, fds inherited, from origin) []stri
 	args = append(args, cardArguments(spec, fds)...)
 	args = append(args, shareArguments(spec, fds)...)
 	return append(args, memoryArguments(spec, fds, from)...)
+}
+
+// What QEMU does when the guest resets the machine.
+const (
+	resetBoots = "reset"
+	resetEnds  = "shutdown"
+)
+
+// onReset: a guest that finds at boot that it cannot work tries again (see vm.rebooted). A copy
+// is past that.
+func onReset(from origin) string {
+	if from.state != nil {
+		return resetEnds
+	}
+	return resetBoots
 }
 
 // cardArguments are those of the network card. Its address is the guest's to set, so that
@@ -173,7 +188,9 @@ func commandLine(facts Facts, from origin) string {
 	if facts.Accelerator == TCG && facts.TSCKHz > 0 {
 		// The emulated machine has no reference clock to measure the TSC by; without being
 		// told, the kernel hangs at boot now and then.
-		words = append(words, "tsc_early_khz="+strconv.Itoa(facts.TSCKHz))
+		// What it would check the TSC against are its ticks, which are late on a busy host;
+		// and it would tick 250 times a second for want of a clock to do without.
+		words = append(words, "tsc_early_khz="+strconv.Itoa(facts.TSCKHz), "tsc=reliable")
 	}
 	if facts.Accelerator == TCG {
 		// Mitigations of CPU flaws guard nothing under emulation, and clearing memory

@@ -55,6 +55,8 @@ type vm struct {
 	shutdown string                   // reason of the SHUTDOWN event, "" before it
 	killed   bool
 	opened   *happening // the guest has opened the link's port
+	boots    int        // how often the guest has reset the machine to boot it anew
+	final    bool       // the next reset ends the machine, or is about to
 	migrated *happening // QEMU has written or read the machine's state
 	trouble  string     // see Trouble
 	full     bool       // stopped for want of disk space, not resumed since
@@ -77,6 +79,7 @@ func launch(ctx context.Context, facts Facts, spec driver.Spec, dir string, from
 		deleted:  make(map[string]chan struct{}),
 		opened:   newHappening(),
 		migrated: newHappening(),
+		final:    onReset(from) == resetEnds,
 		done:     make(chan struct{}),
 	}
 	v.process, err = spawn(facts, spec, dir, v.socket, from)
@@ -88,7 +91,10 @@ func launch(ctx context.Context, facts Facts, spec driver.Spec, dir string, from
 		log.Error(err, "the machine's link hangs on its socket's name")
 		v.pinned, v.unpin = v.socket, func() {}
 	}
-	v.monitor, err = newMonitor(ctx, v.process.qmp, v.event)
+	m, err := newMonitor(ctx, v.process.qmp, v.event)
+	v.mu.Lock()
+	v.monitor = m
+	v.mu.Unlock()
 	go v.attend()
 	if err != nil {
 		return nil, errors.Join(err, v.abandon())
@@ -249,6 +255,12 @@ func (v *vm) event(e event) {
 		}
 		if json.Unmarshal(e.Data, &data) == nil && data.ID == linkDevice && data.Open {
 			v.opened.raise(nil)
+			v.endAtReset()
+		}
+	case "RESET":
+		var data struct{ Guest bool }
+		if json.Unmarshal(e.Data, &data) == nil && data.Guest {
+			v.rebooted()
 		}
 	case "MIGRATION":
 		var data struct{ Status string }
@@ -256,6 +268,34 @@ func (v *vm) event(e event) {
 			v.migration(data.Status)
 		}
 	}
+}
+
+// mostResets is how often a machine may boot anew before its guest has opened the link: one
+// that finds that it booted badly does so (pid1.CheckTimer), and one that panics does, too.
+const mostResets = 4
+
+// rebooted counts a reset; mu is held.
+func (v *vm) rebooted() {
+	v.boots++
+	v.log.Info("the guest booted badly and boots anew: see its console log", "time", v.boots)
+	if v.boots >= mostResets {
+		v.endAtReset()
+	}
+}
+
+// endAtReset has the next reset end the machine; mu is held.
+func (v *vm) endAtReset() {
+	m := v.monitor
+	if v.final || m == nil {
+		return
+	}
+	v.final = true
+	go func() { // ends with the command, which has a deadline
+		err := m.run(context.Background(), "set-action", map[string]string{"reboot": resetEnds}, nil)
+		if err != nil && !errors.Is(err, errMonitorClosed) {
+			v.log.Error(err, "a guest that panics boots anew instead of ending its machine")
+		}
+	}()
 }
 
 // resume lets a machine that a full disk stopped try again; nothing is lost by trying.

@@ -72,14 +72,22 @@ func (g *gate) killed() bool {
 
 // call lets a call through.
 func (g *gate) call(ctx context.Context, id, op string, f func(ctx context.Context) error) error {
+	_, err := ask(ctx, g, id, op, func(ctx context.Context) (struct{}, error) { return struct{}{}, f(ctx) })
+	return err
+}
+
+// ask lets a call through that returns a value. A call that outlives its caller keeps what
+// it returns to itself.
+func ask[T any](ctx context.Context, g *gate, id, op string, f func(ctx context.Context) (T, error)) (T, error) {
+	var none T
 	if g.killed() {
-		return errDead
+		return none, errDead
 	}
 	if err := ctx.Err(); err != nil {
-		return context.Cause(ctx)
+		return none, context.Cause(ctx)
 	}
 	if op == "Info" || op == "Describe" {
-		return g.through(ctx, id, op, f) // ends with its process, and changes nothing
+		return through(ctx, g, id, op, f) // ends with its process, and changes nothing
 	}
 	work, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
 	timed, done := work, func() {}
@@ -92,35 +100,42 @@ func (g *gate) call(ctx context.Context, id, op string, f func(ctx context.Conte
 		}
 	})
 	unlink := context.AfterFunc(g.life, func() { cancel(errDead) })
-	result := make(chan error, 1)
+	type result struct {
+		value T
+		err   error
+	}
+	results := make(chan result, 1)
 	g.wg.Go(func() {
 		defer func() { stop(); unlink(); done(); cancel(nil) }()
-		result <- g.through(timed, id, op, f)
+		value, err := through(timed, g, id, op, f)
+		results <- result{value, err}
 	})
 	select {
-	case err := <-result:
-		return err
+	case r := <-results:
+		return r.value, r.err
 	case <-g.dead:
-		return errDead
+		return none, errDead
 	}
 }
 
-func (g *gate) through(ctx context.Context, id, op string, f func(ctx context.Context) error) error {
+func through[T any](ctx context.Context, g *gate, id, op string, f func(ctx context.Context) (T, error)) (T, error) {
+	var none T
 	if g.h.how(id) == stuck {
 		if err := g.h.until(ctx, func() bool { return g.h.silent[id] != stuck }); err != nil {
-			return fmt.Errorf("%w: %w", driver.ErrUnreachable, err)
+			return none, fmt.Errorf("%w: %w", driver.ErrUnreachable, err)
 		}
 	}
 	if err := g.h.meet(ctx, op, false); err != nil {
-		return err
+		return none, err
 	}
 	if g.killed() && byItself(op) {
-		return errDead
+		return none, errDead
 	}
-	if err := f(ctx); err != nil {
-		return err
+	value, err := f(ctx)
+	if err != nil {
+		return none, err
 	}
-	return g.h.meet(ctx, op, true)
+	return value, g.h.meet(ctx, op, true)
 }
 
 // byItself tells whether the reconciler does an operation itself, and sends no request: one
@@ -133,18 +148,15 @@ func byItself(op string) bool {
 	return false
 }
 
-func (g *gate) Create(ctx context.Context, spec driver.Spec) (m driver.Machine, err error) {
+func (g *gate) Create(ctx context.Context, spec driver.Spec) (driver.Machine, error) {
 	pod := strings.TrimPrefix(spec.Name, "default/")
-	err = g.call(ctx, spec.ID, "Create", func(ctx context.Context) error {
+	m, err := ask(ctx, g, spec.ID, "Create", func(ctx context.Context) (*gateMachine, error) {
 		g.h.alone(ctx, spec.ID, pod)
 		g.h.mu.Lock()
 		g.h.names[spec.ID] = pod
 		g.h.mu.Unlock()
 		made, err := g.inner.Create(ctx, spec)
-		if err == nil {
-			m = &gateMachine{Machine: made, g: g, pod: pod}
-		}
-		return err
+		return &gateMachine{Machine: made, g: g, pod: pod}, err
 	})
 	if err != nil {
 		return nil, err
@@ -152,20 +164,20 @@ func (g *gate) Create(ctx context.Context, spec driver.Spec) (m driver.Machine, 
 	return m, nil
 }
 
-func (g *gate) Machines(ctx context.Context) (list []driver.Machine, err error) {
-	err = g.call(ctx, "", "Machines", func(ctx context.Context) error {
+func (g *gate) Machines(ctx context.Context) ([]driver.Machine, error) {
+	list, err := ask(ctx, g, "", "Machines", func(ctx context.Context) ([]driver.Machine, error) {
 		g.h.mu.Lock()
 		listing := g.h.listing
 		g.h.mu.Unlock()
 		switch listing {
 		case listFails:
 			if g.emptyList {
-				return nil
+				return nil, nil
 			}
-			return errListed
+			return nil, errListed
 		case listHangs:
 			if err := g.h.until(ctx, func() bool { return g.h.listing != listHangs }); err != nil {
-				return err
+				return nil, err
 			}
 		}
 		all, err := g.inner.Machines(ctx)
@@ -175,8 +187,7 @@ func (g *gate) Machines(ctx context.Context) (list []driver.Machine, err error) 
 			g.h.mu.Unlock()
 			all[i] = &gateMachine{Machine: m, g: g, pod: pod}
 		}
-		list = all
-		return err
+		return all, err
 	})
 	if err != nil {
 		return nil, err
