@@ -14,10 +14,10 @@ PROTOC_GEN_GO_GRPC := google.golang.org/grpc/cmd/protoc-gen-go-grpc@v1.6.2
 
 GO_FILES := $(shell git ls-files --cached --others --exclude-standard '*.go' go.mod go.sum 2>/dev/null)
 
-.PHONY: help deps build sign guest demo test check bench clean generate fuzz faults world
+.PHONY: help deps build sign guest demo test check bench clean generate fuzz faults soak crash world vuln reproducible
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 deps: ## install the Debian packages that are missing (as root)
 	@scripts/deps
@@ -66,11 +66,23 @@ bench: deps build guest ## run the benchmarks (real VMs; about 10 minutes)
 faults: deps build guest ## break things around real VMs and see that no pod is lost (about an hour; FAULTS=TestRandomKill for one)
 	FIRKIN_REQUIRE_VMS=1 FIRKIN_FAULTS=all FIRKIN_BINARY=$(CURDIR)/$(BIN) go test -timeout 100m -v -run '$(or $(FAULTS),.)' ./test/faults
 
+soak: deps build guest ## mix faults around real VMs for DURATION (default 30m; FIRKIN_SEED repeats one) and print counts
+	FIRKIN_REQUIRE_VMS=1 FIRKIN_SOAK=$(or $(DURATION),30m) FIRKIN_BINARY=$(CURDIR)/$(BIN) go test -timeout 0 -v -run '^TestSoak$$' ./test/faults
+
+crash: deps guest ## kill the reconciler at every step by which it changes the world, three times (real VMs)
+	FIRKIN_CRASH=all go test -timeout 90m -v ./test/crash
+
 world: ## simulate WORLD random sequences of events and faults (default 100000)
 	FIRKIN_WORLD=$(or $(WORLD),100000) go test -timeout 0 -run '^TestWorld$$' -v ./test/world
 
-fuzz: ## fuzz every parser for FUZZTIME each (default 30s)
+fuzz: ## fuzz every parser for FUZZTIME each (default 30s; 2000x is that many inputs)
 	scripts/fuzz $(or $(FUZZTIME),30s)
+
+vuln: ## look for known vulnerabilities that the code can reach (VULNDB=latest for a newer database)
+	scripts/vuln $(VULNDB)
+
+reproducible: deps ## build program and guest twice and compare them
+	scripts/check-reproducible
 
 clean: ## remove what was built
 	rm -rf bin build .demo

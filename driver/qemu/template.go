@@ -107,8 +107,9 @@ func (v *VMM) makeTemplate(ctx context.Context, facts Facts, spec driver.Spec) (
 		return false, err
 	}
 	defer memory.Close()
-	dir, err := os.MkdirTemp(v.opt.TemplateDir, ".boot-")
-	if err != nil {
+	dir := filepath.Join(v.opt.TemplateDir, ".boot-"+key)
+	// One that was being made when its maker ended has left it.
+	if err := errors.Join(os.RemoveAll(dir), os.Mkdir(dir, 0o700)); err != nil {
 		return false, fmt.Errorf("make template: %w", err)
 	}
 	defer os.RemoveAll(dir)

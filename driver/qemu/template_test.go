@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -65,6 +66,32 @@ func TestTemplate(t *testing.T) {
 	}
 	if template.Open(vmm.opt.TemplateDir).Has(templateKey(facts, spec)) {
 		t.Error("a damaged template stays")
+	}
+}
+
+// TestTemplateOfLargeMachine makes the template of a machine with much more memory than its
+// kernel and programs take, all of which is cleared.
+func TestTemplateOfLargeMachine(t *testing.T) {
+	guest := bundle(t)
+	guest.Version = "test"
+	vmm := New(Options{CacheDir: cacheDir, TemplateDir: filepath.Join(t.TempDir(), "templates"), Log: testr.New(t)})
+	spec := driver.Spec{ID: testID, CPUs: 1, MemoryBytes: 1 << 30, Guest: guest}
+	facts, err := vmm.probe(t.Context(), guest)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if made, err := vmm.makeTemplate(t.Context(), facts, spec); err != nil || !made {
+		t.Fatal(made, err)
+	}
+	path := filepath.Join(vmm.opt.TemplateDir, templateKey(facts, spec), "memory")
+	info, err := os.Stat(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	kept := info.Sys().(*syscall.Stat_t).Blocks * 512
+	t.Logf("%d MiB of %d are kept", kept>>20, spec.MemoryBytes>>20)
+	if kept > spec.MemoryBytes/4 {
+		t.Error("memory that was free is kept")
 	}
 }
 

@@ -4,15 +4,20 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"runtime"
+	"strconv"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
 )
 
 const (
-	// spareMemory is left free while all other free memory is cleared.
-	spareMemory = 16 << 20
+	// spareLeast is left free at least while all other free memory is cleared, clearStep at
+	// a time.
+	spareLeast = 16 << 20
+	clearStep  = 8 << 20
 	// settleCardWait bounds the wait for a network card that may not be there.
 	settleCardWait = 200 * time.Millisecond
 )
@@ -42,23 +47,41 @@ func raiseCard(ctx context.Context) error {
 	return nil
 }
 
-// clearFree overwrites free memory: the kernel clears the pages that it gives out.
+// clearFree overwrites free memory: the kernel clears the pages that it gives out. To ask for
+// what it keeps for itself would end the machine.
 func clearFree() error {
-	var info unix.Sysinfo_t
-	if err := unix.Sysinfo(&info); err != nil {
-		return fmt.Errorf("clear free memory: %w", err)
+	spare, err := spareMemory()
+	var taken [][]byte
+	for err == nil {
+		var info unix.Sysinfo_t
+		if err = unix.Sysinfo(&info); err != nil || info.Freeram*uint64(info.Unit) < spare+clearStep {
+			break
+		}
+		var mem []byte
+		if mem, err = unix.Mmap(-1, 0, clearStep, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS); err == nil {
+			taken = append(taken, mem)
+			err = unix.Madvise(mem, unix.MADV_POPULATE_WRITE)
+		}
 	}
-	size := int(info.Freeram*uint64(info.Unit)) - spareMemory
-	if size <= 0 {
-		return nil
+	for _, mem := range taken {
+		err = errors.Join(err, unix.Munmap(mem))
 	}
-	mem, err := unix.Mmap(-1, 0, size, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS|unix.MAP_NORESERVE)
 	if err != nil {
 		return fmt.Errorf("clear free memory: %w", err)
 	}
-	err = unix.Madvise(mem, unix.MADV_POPULATE_WRITE)
-	if err := errors.Join(err, unix.Munmap(mem)); err != nil {
-		return fmt.Errorf("clear free memory: %w", err)
-	}
 	return nil
+}
+
+// spareMemory is what is left free, in bytes: twice what the kernel keeps, which it may be
+// about to give to itself.
+func spareMemory() (uint64, error) {
+	b, err := os.ReadFile("/proc/sys/vm/min_free_kbytes")
+	if err != nil {
+		return 0, err
+	}
+	kept, err := strconv.ParseUint(strings.TrimSpace(string(b)), 10, 64)
+	if err != nil {
+		return 0, err
+	}
+	return max(2*kept<<10, spareLeast), nil
 }
