@@ -99,6 +99,7 @@ func (o *Observer) addEmptyDir(ctx context.Context, m *machine, agent agentpb.Ag
 	}
 	ctx, cancel := limit(ctx, callTimeout)
 	defer cancel()
+	// gofail: var emptyDirAdding struct{}
 	state, err := agent.AddEmptyDir(ctx, &agentpb.AddEmptyDirRequest{
 		Name:           dir.Name,
 		Digest:         dir.Digest(),
@@ -108,16 +109,19 @@ func (o *Observer) addEmptyDir(ctx context.Context, m *machine, agent agentpb.Ag
 	if err != nil {
 		return reconcile.Result{}, fromAgent(ctx, err)
 	}
+	// gofail: var emptyDirAdded struct{}
 	return reconcile.Result{}, o.heard(m, state)
 }
 
 func (o *Observer) removeEmptyDir(ctx context.Context, m *machine, agent agentpb.AgentClient, a reconcile.Action) (reconcile.Result, error) {
 	ctx, cancel := limit(ctx, callTimeout)
 	defer cancel()
+	// gofail: var emptyDirRemoving struct{}
 	state, err := agent.RemoveEmptyDir(ctx, &agentpb.RemoveEmptyDirRequest{Name: a.Name})
 	if err != nil {
 		return reconcile.Result{}, fromAgent(ctx, err)
 	}
+	// gofail: var emptyDirRemoved struct{}
 	return reconcile.Result{}, o.heard(m, state)
 }
 
@@ -139,6 +143,7 @@ func (o *Observer) addContainer(ctx context.Context, m *machine, agent agentpb.A
 		return clock.result(), err
 	}
 	if img.TemplatePath != "" {
+		// gofail: var containerAttaching struct{}
 		err := m.handle.AttachDisk(ctx, driver.Disk{ID: img.DiskID, Path: img.TemplatePath, ReadOnly: true})
 		clock.lap("attach")
 		if err != nil {
@@ -147,10 +152,12 @@ func (o *Observer) addContainer(ctx context.Context, m *machine, agent agentpb.A
 	}
 	ctx, cancel := limit(ctx, startTimeout)
 	defer cancel()
+	// gofail: var containerAdding struct{}
 	answer, err := agent.AddContainer(ctx, &agentpb.AddContainerRequest{Container: spec})
 	if err != nil {
 		return clock.result(), withhold(fromAgent(ctx, err), c, facts)
 	}
+	// gofail: var containerAdded struct{}
 	for _, p := range answer.GetPhases() {
 		clock.add(p.GetName(), p.GetTook().AsDuration())
 	}
@@ -160,11 +167,13 @@ func (o *Observer) addContainer(ctx context.Context, m *machine, agent agentpb.A
 func (o *Observer) waitContainer(ctx context.Context, m *machine, agent agentpb.AgentClient, a reconcile.Action) (reconcile.Result, error) {
 	ctx, cancel := limit(ctx, callTimeout)
 	defer cancel()
+	// gofail: var containerWaiting struct{}
 	answer, err := agent.WaitContainer(ctx, &agentpb.WaitContainerRequest{Name: a.Name})
 	if err != nil {
 		return reconcile.Result{}, fromAgent(ctx, err)
 	}
 	code := int(answer.GetExitCode())
+	// gofail: var containerWaited struct{}
 	return reconcile.Result{ExitCode: &code}, o.heard(m, answer.GetPod())
 }
 
@@ -173,10 +182,12 @@ func (o *Observer) removeContainer(ctx context.Context, m *machine, agent agentp
 	ctx, cancel := limit(ctx, grace+callTimeout)
 	defer cancel()
 	disk := o.diskOfContainer(m, a.Name)
+	// gofail: var containerRemoving struct{}
 	answer, err := agent.RemoveContainer(ctx, &agentpb.RemoveContainerRequest{Name: a.Name, Grace: durationpb.New(grace)})
 	if err != nil {
 		return reconcile.Result{}, fromAgent(ctx, err)
 	}
+	// gofail: var containerRemoved struct{}
 	var result reconcile.Result
 	if answer.GetExisted() {
 		code := int(answer.GetExitCode())
@@ -192,10 +203,12 @@ func (o *Observer) removeContainer(ctx context.Context, m *machine, agent agentp
 func (o *Observer) trim(ctx context.Context, m *machine, agent agentpb.AgentClient) (reconcile.Result, error) {
 	ctx, cancel := limit(ctx, trimTimeout)
 	defer cancel()
+	// gofail: var podTrimming struct{}
 	answer, err := agent.Trim(ctx, &agentpb.TrimRequest{})
 	if err != nil {
 		return reconcile.Result{}, fromAgent(ctx, err)
 	}
+	// gofail: var podTrimmed struct{}
 	o.mu.Lock()
 	m.trimmedAt, m.view = time.Now(), nil
 	o.mu.Unlock()

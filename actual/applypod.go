@@ -85,11 +85,13 @@ func (o *Observer) createMachine(ctx context.Context, pod *schema.Pod) (*machine
 		Shares:      shares,
 		Annotations: map[string]string{annotationPod: string(record)},
 	}
+	// gofail: var podCreating struct{}
 	handle, err := o.driver.Create(ctx, spec)
 	if err != nil {
 		o.dropHalfMade(spec.ID)
 		return nil, err
 	}
+	// gofail: var podCreated struct{}
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if o.machines == nil {
@@ -124,9 +126,11 @@ func (o *Observer) startMachine(ctx context.Context, m *machine, pod *schema.Pod
 	if _, err := hostShares(pod); err != nil {
 		return err // what is shared went away meanwhile, and cannot be made again
 	}
+	// gofail: var podStarting struct{}
 	if err := m.handle.Start(ctx); err != nil {
 		return err
 	}
+	// gofail: var podStarted struct{}
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	m.booted()
@@ -139,7 +143,9 @@ func (o *Observer) undoBoot(ctx context.Context, m *machine) error {
 	ctx, cancel := limit(context.WithoutCancel(ctx), stopTimeout)
 	defer cancel()
 	o.expectEnd(m)
+	// gofail: var podUndoing struct{}
 	err := m.handle.Stop(ctx)
+	// gofail: var podUndone struct{}
 	o.ask(context.WithoutCancel(ctx), m)
 	if err != nil {
 		return fmt.Errorf("stop the machine again: %w", err)
@@ -188,10 +194,12 @@ func (o *Observer) configure(ctx context.Context, m *machine, pod *schema.Pod) e
 	for _, s := range pod.Security.Sysctls {
 		req.Sysctls = append(req.Sysctls, &agentpb.Sysctl{Name: s.Name, Value: s.Value})
 	}
+	// gofail: var podConfiguring struct{}
 	state, err := agentpb.NewAgentClient(m.handle.Agent()).Configure(ctx, req)
 	if err != nil {
 		return fmt.Errorf("configure the pod: %w", fromAgent(ctx, err))
 	}
+	// gofail: var podConfigured struct{}
 	return o.heard(m, state)
 }
 
@@ -259,9 +267,11 @@ func (o *Observer) deleteMachine(ctx context.Context, m *machine) error {
 	ctx, cancel := limit(ctx, stopTimeout)
 	defer cancel()
 	o.expectEnd(m)
+	// gofail: var podDeleting struct{}
 	if err := m.handle.Delete(ctx); err != nil {
 		return err
 	}
+	// gofail: var podDeleted struct{}
 	o.forget(m)
 	return nil
 }
@@ -269,9 +279,11 @@ func (o *Observer) deleteMachine(ctx context.Context, m *machine) error {
 func (o *Observer) shutdown(ctx context.Context, m *machine, grace time.Duration) error {
 	ctx, cancel := limit(ctx, grace+stopTimeout)
 	defer cancel()
+	// gofail: var podShuttingDown struct{}
 	_, err := agentpb.NewAgentClient(m.handle.Agent()).Shutdown(ctx, &agentpb.ShutdownRequest{Grace: durationpb.New(grace)})
 	if err != nil {
 		return fmt.Errorf("shut down: %w", fromAgent(ctx, err))
 	}
+	// gofail: var podShutDown struct{}
 	return m.handle.Stop(ctx)
 }

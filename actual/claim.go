@@ -13,6 +13,7 @@ import (
 	"github.com/firkin-dev/firkin-reconcile/driver"
 	"github.com/firkin-dev/firkin-reconcile/driver/ext4"
 	"github.com/firkin-dev/firkin-reconcile/schema"
+	"github.com/firkin-dev/firkin-reconcile/volume"
 )
 
 // Bounds on the image of an ephemeral volume: sizes are rounded up to whole MiB, and
@@ -31,7 +32,11 @@ func (o *Observer) claimDisk(ctx context.Context, m *machine, pod *schema.Pod, v
 	if o.claims == nil {
 		return driver.Disk{}, fmt.Errorf("claim %s: %w", v.Claim.Name, driver.ErrUnsupported)
 	}
-	disk, err := o.claims.Ensure(ctx, schema.Ref{Namespace: pod.Namespace, Name: v.Claim.Name}, v.Claim.SizeBytes, pod.Ref)
+	claim := schema.Ref{Namespace: pod.Namespace, Name: v.Claim.Name}
+	if err := o.takeBack(ctx, m, volume.ID(claim)); err != nil {
+		return driver.Disk{}, err
+	}
+	disk, err := o.claims.Ensure(ctx, claim, v.Claim.SizeBytes, pod.Ref)
 	if err != nil {
 		return driver.Disk{}, err
 	}
@@ -57,9 +62,14 @@ func (o *Observer) ephemeralDisk(ctx context.Context, m *machine, v *schema.Volu
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return driver.Disk{}, fmt.Errorf("ephemeral volume: %w", err)
 	}
+	if err := o.takeBack(ctx, m, disk.ID); err != nil {
+		return driver.Disk{}, err
+	}
+	// gofail: var ephemeralMaking struct{}
 	if err := ext4.Create(ctx, path, size, o.format); err != nil {
 		return driver.Disk{}, fmt.Errorf("ephemeral volume: %w", err)
 	}
+	// gofail: var ephemeralMade struct{}
 	return disk, nil
 }
 

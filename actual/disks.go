@@ -2,6 +2,7 @@ package actual
 
 import (
 	"context"
+	"fmt"
 
 	"github.com/firkin-dev/firkin-reconcile/guest/agentpb"
 	"github.com/firkin-dev/firkin-reconcile/schema"
@@ -64,10 +65,24 @@ func (o *Observer) letGo(ctx context.Context, m *machine, disk string) {
 	if disk == "" || o.diskUsed(m, disk) {
 		return
 	}
+	// gofail: var diskDetaching struct{}
 	if err := m.handle.DetachDisk(ctx, disk); err != nil {
 		o.mu.Lock()
 		name := m.info.Spec.Name
 		o.mu.Unlock()
 		o.log.Info("a disk that is no longer used stays attached", "pod", name, "disk", disk, "cause", err.Error())
 	}
+}
+
+// takeBack detaches a disk that nothing in the pod is on, and that is to be made anew or to
+// grow: who removed the volume that was on it may have died before letting go of it, and
+// the machine would go on with the disk as it was. One that it does not have is fine.
+func (o *Observer) takeBack(ctx context.Context, m *machine, disk string) error {
+	if o.diskUsed(m, disk) {
+		return nil
+	}
+	if err := m.handle.DetachDisk(ctx, disk); err != nil {
+		return fmt.Errorf("take back the disk: %w", err)
+	}
+	return nil
 }

@@ -205,17 +205,21 @@ func (f *failures) set(pod failed) {
 func (f *failures) save(pod failed) error {
 	path := f.path(pod.Ref)
 	if len(pod.Failures) == 0 {
+		// gofail: var failureRemoving struct{}
 		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return fmt.Errorf("forget failures: %w", err)
 		}
+		// gofail: var failureRemoved struct{}
 		return nil
 	}
 	b, err := json.Marshal(pod)
 	if err != nil {
 		return fmt.Errorf("keep failures: %w", err)
 	}
+	// gofail: var failureWriting struct{}
 	if err := renameio.WriteFile(path, b, 0o600); err != nil {
 		return fmt.Errorf("keep failures: %w", err)
 	}
+	// gofail: var failureWritten struct{}
 	return nil
 }

@@ -37,19 +37,23 @@ func (o *Observer) addVolume(ctx context.Context, m *machine, agent agentpb.Agen
 		return clock.result(), err
 	}
 	if disk.ID != "" {
+		// gofail: var volumeAttaching struct{}
 		clock.lap("disk")
 		if err := m.handle.AttachDisk(ctx, disk); err != nil {
 			return clock.result(), fmt.Errorf("attach the disk: %w", err)
 		}
+		// gofail: var volumeAttached struct{}
 		clock.lap("attach")
 	}
 	ctx, cancel := limit(ctx, startTimeout)
 	defer cancel()
+	// gofail: var volumeAdding struct{}
 	state, err := agent.AddVolume(ctx, req)
 	if err != nil {
 		o.letGo(context.WithoutCancel(ctx), m, disk.ID)
 		return clock.result(), fromAgent(ctx, err)
 	}
+	// gofail: var volumeAdded struct{}
 	clock.lap("add")
 	return clock.result(), o.heard(m, state)
 }
@@ -138,14 +142,17 @@ func (o *Observer) removeVolume(ctx context.Context, m *machine, agent agentpb.A
 	ctx, cancel := limit(ctx, callTimeout)
 	defer cancel()
 	disk, image := o.diskOfVolume(m, a.Name)
+	// gofail: var volumeRemoving struct{}
 	state, err := agent.RemoveVolume(ctx, &agentpb.RemoveVolumeRequest{Name: a.Name})
 	if err != nil {
 		return reconcile.Result{}, fromAgent(ctx, err)
 	}
+	// gofail: var volumeRemoved struct{}
 	if err := o.heard(m, state); err != nil {
 		return reconcile.Result{}, err
 	}
 	o.letGo(ctx, m, disk)
+	// gofail: var volumeDetached struct{}
 	if image == "" {
 		return reconcile.Result{}, nil
 	}

@@ -61,7 +61,7 @@ func TestVolumes(t *testing.T) {
 			p.must(reconcile.Remove, reconcile.KindVolume, v.Name, pod)
 			p.must(reconcile.Remove, reconcile.KindVolume, v.Name, pod)
 		}
-		if diff := cmp.Diff([]string{"attach i", "attach vc", "detach i", "detach vc"}, p.driver.took()); diff != "" {
+		if diff := cmp.Diff([]string{"attach i", "detach " + volume.ID(schema.Ref{Namespace: "default", Name: "c"}), "attach vc", "detach i", "detach vc"}, p.driver.took()); diff != "" {
 			t.Error(diff)
 		}
 	})
@@ -124,7 +124,7 @@ func TestHostPathThatIsGoneFailsTheBoot(t *testing.T) {
 func TestEphemeralDisk(t *testing.T) {
 	dir := t.TempDir()
 	o := New(nil, nil, Options{Format: func(context.Context, string, int64) error { return nil }})
-	m := &machine{info: driver.Info{StorePath: filepath.Join(dir, "store.img")}}
+	m := &machine{handle: named("m"), info: driver.Info{StorePath: filepath.Join(dir, "store.img")}}
 	size := func(path string) int64 {
 		t.Helper()
 		info, err := os.Stat(path)

@@ -22,6 +22,7 @@ func (s *Store) build(ctx context.Context, ref string, c *source.Content) (int64
 	}
 	defer spool.Close()
 	// Its name is not needed, and without one nothing can leave it behind.
+	// gofail: var imageSpoolMade struct{}
 	if err := os.Remove(spool.Name()); err != nil {
 		return 0, err
 	}
@@ -29,10 +30,12 @@ func (s *Store) build(ctx context.Context, ref string, c *source.Content) (int64
 	if err := s.addLayers(ctx, ref, tree, c); err != nil {
 		return 0, err
 	}
+	// gofail: var imageUnpacked struct{}
 	out, err := s.create(c.Digest.Hex + ".ext4")
 	if err != nil {
 		return 0, err
 	}
+	// gofail: var imageTemplateOpened struct{}
 	size, err := s.write(ctx, out, tree, diskID(c.Digest.Hex))
 	err = errors.Join(err, out.Close())
 	if err == nil {
@@ -87,18 +90,22 @@ func (s *Store) write(ctx context.Context, out *os.File, tree *flatten.Tree, id 
 	if err := out.Chmod(templateMode); err != nil {
 		return 0, err
 	}
+	// gofail: var imageTemplateWritten struct{}
 	return size, out.Sync()
 }
 
 // publish gives a finished file its name, durably.
 func (s *Store) publish(from, to string) error {
+	// gofail: var imageRenaming struct{}
 	if err := os.Rename(from, to); err != nil {
 		return err
 	}
+	// gofail: var imageRenamed struct{}
 	d, err := os.Open(filepath.Dir(to))
 	if err != nil {
 		return err
 	}
+	// gofail: var imageDirSyncing struct{}
 	return errors.Join(d.Sync(), d.Close())
 }
 

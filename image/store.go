@@ -154,6 +154,7 @@ func (s *Store) ensureImage(ctx context.Context, ref string, r Reference, pull P
 		return nil, err
 	}
 	name := refRecord{Ref: r.String(), Platform: s.platform.String(), Digest: img.Digest}
+	// gofail: var imageNaming struct{}
 	return img, writeJSON(s.refPath(name.Ref), name)
 }
 
@@ -219,14 +220,17 @@ func (s *Store) template(ctx context.Context, ref string, c *source.Content) (re
 		return record{}, err
 	}
 	started := time.Now()
+	// gofail: var imageBuilding struct{}
 	size, err := s.build(ctx, ref, c)
 	if err != nil {
 		return record{}, err
 	}
 	rec := newRecord(c, cfg, size, started)
+	// gofail: var imageBuilt struct{}
 	if err := writeJSON(s.imagePath(c.Digest.Hex), rec); err != nil {
 		return record{}, err
 	}
+	// gofail: var imageRecorded struct{}
 	s.opt.Log.Info("image template built", "image", ref, "digest", rec.Digest, "bytes", size, "took", time.Since(started).String())
 	return rec, nil
 }

@@ -102,7 +102,9 @@ func (w *Writer) write(line []byte) (err error) {
 	if torn(f, size) {
 		line = append([]byte{'\n'}, line...)
 	}
+	// gofail: var eventWriting struct{}
 	_, err = f.Write(line)
+	// gofail: var eventWritten struct{}
 	return err
 }
 

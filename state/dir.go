@@ -31,7 +31,7 @@ func Default() (string, error) {
 }
 
 // Open makes the directory (0700) where it is missing. It refuses one that others
-// could write to, since whoever writes there decides what runs. A symbolic link is
+// could write to or replace, since whoever writes there decides what runs. A symbolic link is
 // followed once, here: what it points to later makes no difference.
 func Open(root string) (*Dir, error) {
 	if root == "" {
@@ -50,8 +50,12 @@ func Open(root string) (*Dir, error) {
 	if err := checkOwn(path); err != nil {
 		return nil, err
 	}
+	if err := checkAncestors(path); err != nil {
+		return nil, err
+	}
 	d := &Dir{root: path}
 	for _, sub := range []string{d.Machines(), d.Images(), d.Failures(), d.Cache(), d.Volumes()} {
+		// gofail: var stateMakeDir struct{}
 		if err := os.Mkdir(sub, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
 			return nil, fmt.Errorf("make state directory: %w", err)
 		}

@@ -44,10 +44,13 @@ func (d *Dir) Lock(owner string) (*Lock, error) {
 		}
 		return nil, &OwnedError{Root: d.root, Owner: readOwner(file)}
 	}
+	// gofail: var stateLocked struct{}
+
 	// Who owns it is a courtesy to the next one; the flock alone decides.
 	if err := file.Truncate(0); err == nil {
 		_, _ = file.WriteAt(fmt.Appendf(nil, "pid %d: %s\n", os.Getpid(), printable(owner)), 0)
 	}
+	// gofail: var stateOwned struct{}
 	return &Lock{file: file}, nil
 }
 

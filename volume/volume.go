@@ -114,15 +114,18 @@ func (s *Store) ensure(ctx context.Context, ref schema.Ref, want int64, pod stri
 		return Disk{}, err
 	}
 	defer lock.Close()
+	// gofail: var claimLocked struct{}
 	disk := Disk{ID: ID(ref), Path: filepath.Join(dir, diskFile), SizeBytes: want}
 	info, err := os.Lstat(disk.Path)
 	if errors.Is(err, fs.ErrNotExist) {
 		if err := os.MkdirAll(dir, 0o700); err != nil {
 			return Disk{}, err
 		}
+		// gofail: var claimDirMade struct{}
 		if err := ext4.Create(ctx, disk.Path, want, s.format); err != nil {
 			return Disk{}, err
 		}
+		// gofail: var claimMade struct{}
 		return disk, noteUser(dir, pod)
 	}
 	if err != nil {
@@ -142,10 +145,12 @@ func (s *Store) ensure(ctx context.Context, ref schema.Ref, want int64, pod stri
 		disk.SizeBytes = have
 		return disk, nil
 	case want > have:
+		// gofail: var claimGrowing struct{}
 		if err := os.Truncate(disk.Path, want); err != nil {
 			return Disk{}, err
 		}
 	}
+	// gofail: var claimGrown struct{}
 	return disk, noteUser(dir, pod)
 }
 

@@ -117,6 +117,16 @@ func (a *app) screen() progress.Screen {
 	}}
 }
 
+// readable is stdout for what a container wrote. A terminal would obey it and gets it with all
+// but its colours escaped; files and pipes get it as it is. flush comes last.
+func (a *app) readable() (out io.Writer, flush func() error) {
+	if !isTerminal(a.stdout) {
+		return a.stdout, func() error { return nil }
+	}
+	t := render.NewTerminal(a.stdout)
+	return t, t.Flush
+}
+
 func isTerminal(w any) bool {
 	f, ok := w.(*os.File)
 	return ok && term.IsTerminal(int(f.Fd()))

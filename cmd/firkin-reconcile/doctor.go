@@ -116,8 +116,9 @@ func (a *app) checks(ctx context.Context) []driver.Check {
 		checks = append(checks, driver.Check{Name: "sim", OK: true, Detail: "machines are simulated: nothing runs for real"})
 	default:
 		checks = append(checks, driver.Check{Name: a.driverName(), Fatal: true, Detail: errNoDriver(a.driverName()).Error(), Remedy: "choose another --driver"})
+		return append(checks, a.guestCheck())
 	}
-	return append(checks, a.guestCheck())
+	return append(checks, a.guestCheck(), a.podGuestsCheck(ctx))
 }
 
 func (a *app) guestCheck() driver.Check {

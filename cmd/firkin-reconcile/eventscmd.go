@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"time"
 
@@ -42,7 +41,7 @@ func (a *app) events(ctx context.Context, pods []string, follow, asJSON bool) er
 				return nil
 			}
 			if asJSON {
-				return json.NewEncoder(a.stdout).Encode(e)
+				return render.JSONLine(a.stdout, e)
 			}
 			_, err := fmt.Fprintln(a.stdout, render.EventLine(&e, a.paintOut))
 			return err

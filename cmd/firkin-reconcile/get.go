@@ -34,7 +34,10 @@ func (a *app) getCommand() *cobra.Command {
 All namespaces are shown unless -n names one: a host is not a cluster. The table has
 a NAMESPACE column with -A, and when a pod is outside namespace default. In JSON and
 YAML, status.firkin (machine, store, emptyDirs) is an extension of ours; the rest is
-Kubernetes'.`,
+Kubernetes'.
+
+AGENT of -o wide is the version of the pod's agent. Of a guest that serves the sandbox
+contract alone it is "sandbox/" and the guest's own version: the agent runs on the host.`,
 		ValidArgsFunction: a.completePods,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) > 0 && slices.Contains([]string{"pods", "pod", "po"}, args[0]) {

@@ -66,7 +66,8 @@ func (a *app) logs(ctx context.Context, pod string, opt logsOptions) error {
 	if p.LogDir == "" {
 		return fmt.Errorf("pod %s keeps no logs: its machine is %s", p.Ref, p.Machine)
 	}
-	err = crilog.Copy(ctx, a.stdout, filepath.Join(p.LogDir, container), crilog.Options{
+	out, flush := a.readable()
+	err = crilog.Copy(ctx, out, filepath.Join(p.LogDir, container), crilog.Options{
 		Follow:     opt.follow,
 		Previous:   opt.previous,
 		Tail:       opt.tail,
@@ -76,6 +77,7 @@ func (a *app) logs(ctx context.Context, pod string, opt logsOptions) error {
 	if errors.Is(err, crilog.ErrNoLog) {
 		return noLog(p, container, opt.previous)
 	}
+	err = errors.Join(err, flush())
 	if err == nil && opt.follow {
 		return ended(ctx)
 	}

@@ -77,12 +77,15 @@ func Create(ctx context.Context, path string, size int64, format func(ctx contex
 	if err = errors.Join(err, f.Close()); err != nil {
 		return err
 	}
+	// gofail: var ext4Opened struct{}
 	if err := format(ctx, temp, size); err != nil {
 		return err
 	}
+	// gofail: var ext4Formatted struct{}
 	if err := syncFile(temp); err != nil {
 		return err
 	}
+	// gofail: var ext4Synced struct{}
 	return os.Rename(temp, path)
 }
 

@@ -69,7 +69,7 @@ func arguments(spec driver.Spec, facts Facts, fds inherited, from origin) []stri
 		"-device", "virtserialport,id=" + linkDevice + ",chardev=link,name=" + linkPort,
 		"-device", "virtio-scsi-device,id=" + diskBus,
 	}
-	args = append(args, cardArguments(spec, fds)...)
+	args = append(args, cardArguments(spec, fds, from)...)
 	args = append(args, shareArguments(spec, fds)...)
 	return append(args, memoryArguments(spec, fds, from)...)
 }
@@ -89,13 +89,17 @@ func onReset(from origin) string {
 	return resetBoots
 }
 
-// cardArguments are those of the network card. Its address is the guest's to set, so that
-// machines which are copies of one differ; and until then a copy has nothing to announce.
-func cardArguments(spec driver.Spec, fds inherited) []string {
+// cardArguments are those of the network card. The address of a copy is the guest's to set, so
+// that machines which are copies of one differ; and until then a copy has nothing to announce.
+// A machine that boots has its own from the start: not every guest can set it.
+func cardArguments(spec driver.Spec, fds inherited, from origin) []string {
 	if !spec.Network.Enabled {
 		return nil
 	}
 	device := fmt.Sprintf("virtio-net-device,host_mtu=%d,guest_announce=off", network.MTU)
+	if address := spec.Network.Address; from.state == nil && address.IsValid() {
+		device += ",mac=" + network.MACOf(address.Addr()).String()
+	}
 	if fds.card == 0 {
 		return []string{"-device", device}
 	}

@@ -179,6 +179,26 @@ func checkConfined(t *testing.T, pid int) {
 			t.Errorf("qemu's status lacks %q:\n%s", w, status)
 		}
 	}
+	threads, err := filepath.Glob(filepath.Join("/proc", itoa(pid), "task", "*", "status"))
+	if err != nil || len(threads) < 2 {
+		t.Fatalf("threads %q, %v", threads, err)
+	}
+	for _, thread := range threads {
+		// One that cannot be read has ended.
+		if b, err := os.ReadFile(thread); err == nil && !strings.Contains(string(b), "Seccomp:\t2") {
+			t.Errorf("%s has no filter", thread)
+		}
+	}
+	limits, err := os.ReadFile(filepath.Join("/proc", itoa(pid), "limits"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(limits)) {
+		words := strings.Fields(line)
+		if n := len(words); strings.HasPrefix(line, "Max open files") && words[n-2] != itoa(maxOpenFiles) {
+			t.Errorf("limits: %s", line)
+		}
+	}
 }
 
 func itoa(n int) string { return strconv.Itoa(n) }

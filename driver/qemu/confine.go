@@ -16,6 +16,9 @@ const (
 	uidCount = 0x0fffffff
 )
 
+// maxOpenFiles is far more than the descriptors of a machine with every disk it can have.
+const maxOpenFiles = 4096
+
 // confine wraps QEMU's command line in setpriv: no capabilities, no new privileges, an
 // uid of its own where we are root, and death with the process that started it.
 func confine(facts Facts, machineID string, args []string) (string, []string) {

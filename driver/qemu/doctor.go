@@ -18,17 +18,23 @@ func Doctor(ctx context.Context, opt Options, kernel string) []driver.Check {
 	if err != nil {
 		return []driver.Check{{Name: "qemu", Fatal: true, Detail: err.Error(), Remedy: "apt-get install " + debianPackage(cmp.Or(opt.Arch, runtime.GOARCH)) + " util-linux"}}
 	}
-	checks := []driver.Check{
+	return []driver.Check{
 		{Name: "qemu", OK: true, Fatal: true, Detail: fmt.Sprintf("%s, version %s", facts.Binary, facts.Version)},
-		{Name: "accelerator", OK: facts.Accelerator == KVM, Detail: facts.Accelerator + ": " + facts.Why},
+		accelerator(facts),
 		sandbox(ctx, facts.Binary),
 		shareCheck(),
 	}
-	if facts.Accelerator == TCG {
-		checks[1].Remedy = "without KVM, VMs are emulated in software: slower, and no security boundary by QEMU's own word; " +
+}
+
+// accelerator tells what runs the guests' code, and what that is worth as a boundary.
+func accelerator(facts Facts) driver.Check {
+	c := driver.Check{Name: "accelerator", OK: facts.Accelerator == KVM, Detail: facts.Accelerator + ": " + facts.Why}
+	if !c.OK {
+		c.Detail += "; no isolation guarantee"
+		c.Remedy = "without KVM, VMs are emulated in software: slower, and no security boundary by QEMU's own word; " +
 			"enable virtualisation in the firmware (or nested virtualisation on the host) and let group kvm open /dev/kvm"
 	}
-	return checks
+	return c
 }
 
 // sandbox tells whether this QEMU can confine its own system calls; without that none is started.

@@ -158,6 +158,7 @@ func (d *Driver) lay(ctx context.Context, spec driver.Spec) (_ *os.File, err err
 	if err != nil {
 		return nil, fmt.Errorf("make directory: %w", err)
 	}
+	// gofail: var layDirMade struct{}
 	lock, err := os.OpenFile(filepath.Join(dir, lockFile), os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("make lock: %w", err), os.RemoveAll(dir))
@@ -171,21 +172,26 @@ func (d *Driver) lay(ctx context.Context, spec driver.Spec) (_ *os.File, err err
 	if err := lockExclusive(ctx, lock); err != nil {
 		return nil, err
 	}
+	// gofail: var layLocked struct{}
 	if err := os.Mkdir(filepath.Join(dir, logsDir), 0o700); err != nil {
 		return nil, fmt.Errorf("make log directory: %w", err)
 	}
 	if err := d.makeStore(ctx, filepath.Join(dir, storeFile), spec.StoreBytes); err != nil {
 		return nil, err
 	}
+	// gofail: var layStoreMade struct{}
 	if err := d.join(ctx, &spec); err != nil {
 		return nil, err
 	}
+	// gofail: var layJoined struct{}
 	if err := writeJSON(filepath.Join(dir, specFile), spec); err != nil {
 		return nil, err
 	}
+	// gofail: var layRecorded struct{}
 	if err := os.Rename(dir, final); err != nil {
 		return nil, fmt.Errorf("name directory: %w", err)
 	}
+	// gofail: var layNamed struct{}
 	return lock, nil
 }
 

@@ -18,6 +18,7 @@ import (
 
 	"github.com/firkin-dev/firkin-reconcile/guest/agentpb"
 	"github.com/firkin-dev/firkin-reconcile/guest/link"
+	"github.com/firkin-dev/firkin-reconcile/guest/remote"
 )
 
 // Back-off between tries to open a session.
@@ -31,7 +32,9 @@ type guestOptions struct {
 	Link   func(context.Context) (net.Conn, error)
 	Hello  link.Hello
 	LogDir string
-	Log    logr.Logger
+	// PowerOff ends the machine of a guest that cannot do it itself.
+	PowerOff func() error
+	Log      logr.Logger
 }
 
 // guest keeps one session with the machine's agent open, opening it again when the
@@ -42,6 +45,7 @@ type guest struct {
 	ready   flag // the agent has answered
 	refused flag // the guest is not the one we started
 	logs    *logWriter
+	stand   *remote.Guest // the agent of a guest without one; nil: none
 
 	mu      sync.Mutex
 	conn    *grpc.ClientConn // nil while the session is down
@@ -61,6 +65,7 @@ func newGuest(opt guestOptions) *guest {
 // run keeps the session until ctx ends.
 func (g *guest) run(ctx context.Context) {
 	defer g.logs.close()
+	defer g.closeStandIn()
 	delay := reopenMin
 	for ctx.Err() == nil {
 		began := time.Now()
@@ -109,11 +114,13 @@ func (g *guest) session(ctx context.Context) error {
 		return err
 	}
 	defer conn.Close()
-	agent := agentpb.NewAgentClient(conn)
-	if err := g.confirm(opening, agent); err != nil {
+	served, leave, err := g.agentOf(opening, s, conn)
+	if err != nil {
 		return err
 	}
-	g.set(conn, s.BootID(), "")
+	defer leave()
+	agent := agentpb.NewAgentClient(served)
+	g.set(served, s.BootID(), "")
 	g.ready.raise()
 	defer func() { g.set(nil, s.BootID(), fmt.Sprint(s.Err())) }()
 
@@ -137,7 +144,7 @@ func dialAgent(s *link.Session) (*grpc.ClientConn, error) {
 	return grpc.NewClient("passthrough:agent",
 		grpc.WithTransportCredentials(insecure.NewCredentials()),
 		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return s.Dial(ctx, link.AgentPort) }),
-		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxMessage), grpc.MaxCallSendMsgSize(maxMessage)),
+		grpc.WithDefaultCallOptions(grpc.ForceCodecV2(newFrugalCodec()), grpc.MaxCallRecvMsgSize(maxMessage), grpc.MaxCallSendMsgSize(maxMessage)),
 		grpc.WithMaxHeaderListSize(maxHeaders),
 		grpc.WithReadBufferSize(ioBuffer), grpc.WithWriteBufferSize(ioBuffer),
 		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: agentPing, Timeout: agentPingLimit}),

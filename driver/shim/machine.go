@@ -231,6 +231,7 @@ func (m *machine) start(ctx context.Context, lock *os.File) error {
 		lock.Close()
 		return err
 	}
+	// gofail: var startLocked struct{}
 	return m.boot(ctx, lock)
 }
 
@@ -260,6 +261,7 @@ func (m *machine) stop(ctx context.Context, inOrder bool) error {
 	// The end of ctx is when force begins, not when it must be over.
 	force, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*deathLimit)
 	defer cancel()
+	// gofail: var stopAsked struct{}
 	if err := m.awaitFree(force); err != nil {
 		return err
 	}
@@ -363,6 +365,7 @@ func (m *machine) delete(ctx context.Context) error {
 	if err := m.stop(ctx, false); err != nil && !errors.Is(err, driver.ErrNotFound) {
 		return err
 	}
+	// gofail: var deleteStopped struct{}
 	lock, err := take(context.WithoutCancel(ctx), m.dir)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
@@ -371,6 +374,7 @@ func (m *machine) delete(ctx context.Context) error {
 		return fmt.Errorf("it was started meanwhile: %w", err)
 	}
 	defer lock.Close()
+	// gofail: var deleteLocked struct{}
 	spec, unread := readSpec(m.dir)
 	gone := filepath.Join(m.d.opt.Dir, goingPrefix+m.id)
 	if err := os.RemoveAll(gone); err != nil {
@@ -379,8 +383,10 @@ func (m *machine) delete(ctx context.Context) error {
 	if err := os.Rename(m.dir, gone); err != nil {
 		return err
 	}
+	// gofail: var deleteRenamed struct{}
 	if unread == nil {
 		m.d.leave(context.WithoutCancel(ctx), spec)
 	}
+	// gofail: var deleteLeft struct{}
 	return os.RemoveAll(gone)
 }

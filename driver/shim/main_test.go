@@ -29,7 +29,7 @@ func TestMain(m *testing.M) {
 func shimMain(args []string) int {
 	flags := flag.NewFlagSet("shim", flag.ExitOnError)
 	dir := flags.String("dir", "", "the machine's directory")
-	kind := flags.String("driver", "", "sim or qemu")
+	kind := flags.String("driver", "", "sim, qemu or podless")
 	faults := flags.String("faults", "", "faults of sim")
 	cache := flags.String("cache", "", "qemu's cache directory")
 	_ = flags.Parse(args) // exits on an error
@@ -45,6 +45,8 @@ func shimMain(args []string) int {
 		vmm = sim.NewVMM(sim.Options{Faults: f, Log: log})
 	case "qemu":
 		vmm = qemu.New(qemu.Options{CacheDir: *cache, Log: log})
+	case "podless":
+		vmm = newPodless()
 	default:
 		fmt.Fprintln(os.Stderr, "unknown driver", *kind)
 		return 2

@@ -23,10 +23,15 @@ const (
 	memoryLimit = 192 << 20
 )
 
-// prepareProcess makes the process fit to live for long: private files, no
+// prepareProcess makes the process fit to live for long: private files, no core file, no
 // directory held busy, little memory.
 func prepareProcess() error {
 	unix.Umask(0o077)
+	// A core file would hold what the guest has in memory, secrets among it. The VMM
+	// inherits the limit and cannot raise it again.
+	if err := unix.Setrlimit(unix.RLIMIT_CORE, &unix.Rlimit{}); err != nil {
+		return fmt.Errorf("prepare process: forbid core files: %w", err)
+	}
 	debug.SetGCPercent(gcPercent)
 	debug.SetMemoryLimit(memoryLimit)
 	protect()

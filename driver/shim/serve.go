@@ -145,7 +145,7 @@ func (h *holder) run(ctx context.Context) exitNote {
 	hello := link.Hello{MachineID: h.spec.ID}
 	_, _ = rand.Read(hello.Token[:]) // never fails
 	h.guest = newGuest(guestOptions{
-		Link: vm.Link, Hello: hello, LogDir: filepath.Join(h.opt.Dir, logsDir), Log: h.opt.Log,
+		Link: vm.Link, Hello: hello, LogDir: filepath.Join(h.opt.Dir, logsDir), PowerOff: vm.Kill, Log: h.opt.Log,
 	})
 	h.started.raise()
 	life, end := context.WithCancel(context.WithoutCancel(ctx))

@@ -22,6 +22,7 @@ func cloneSparse(to, from string) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, dst.Close()) }()
+	// gofail: var storeCloneBegun struct{}
 	if reflink(dst, src) == nil {
 		return nil
 	}

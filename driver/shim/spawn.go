@@ -36,6 +36,7 @@ func (m *machine) boot(ctx context.Context, lock *os.File) error {
 			return err
 		}
 	}
+	// gofail: var bootStaleRemoved struct{}
 	m.hangUp()
 	exited, err := m.spawn(lock)
 	if err != nil {
@@ -45,6 +46,7 @@ func (m *machine) boot(ctx context.Context, lock *os.File) error {
 	if err := lock.Close(); err != nil {
 		return err
 	}
+	// gofail: var spawnLockHanded struct{}
 	return m.awaitReady(ctx, exited)
 }
 
@@ -63,9 +65,11 @@ func (m *machine) spawn(lock *os.File) (<-chan struct{}, error) {
 	cmd.ExtraFiles = []*os.File{lock}
 	cmd.Env = append(environment(os.Environ()), lockFD+"=3")
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	// gofail: var spawnBefore struct{}
 	if err := cmd.Start(); err != nil {
 		return nil, fmt.Errorf("start shim: %w", err)
 	}
+	// gofail: var spawned struct{}
 	exited := make(chan struct{})
 	go func() { // reaps it, if it ends before this process
 		defer close(exited)

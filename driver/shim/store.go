@@ -22,6 +22,7 @@ func (d *Driver) makeStore(ctx context.Context, path string, size int64) error {
 	if err != nil {
 		return fmt.Errorf("make store: %w", err)
 	}
+	// gofail: var storeBlankReady struct{}
 	if err := cloneSparse(path, blank); err != nil {
 		return fmt.Errorf("make store: %w", err)
 	}
@@ -60,6 +61,7 @@ func (d *Driver) blank(ctx context.Context, size int64) (string, error) {
 	if exists(path) {
 		return path, nil
 	}
+	// gofail: var storeBlankLocked struct{}
 	return path, ext4.Create(ctx, path, size, d.opt.Format)
 }
 

@@ -20,12 +20,6 @@ import (
 	"github.com/firkin-dev/firkin-reconcile/guest/runtime/reap"
 )
 
-// StoreDir is where the store disk is mounted.
-const StoreDir = "/run/firkin/pod-store"
-
-// StoreSerial is the serial number of the store disk.
-const StoreSerial = "store"
-
 const (
 	runDir     = "/run/firkin/crun" // crun's own state
 	consoleDir = "/run/firkin/console"

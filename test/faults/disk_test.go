@@ -88,7 +88,7 @@ func TestHostDiskFull(t *testing.T) {
 	long(t)
 	h := newHost(t)
 	h.smallState(t, 160)
-	f := populate(t, h, 2, "fsync")
+	f := populate(t, &fixture{host: h}, 2, "fsync")
 	before := f.photograph(t)
 	d := f.start(t)
 	for range cycles {
@@ -135,7 +135,7 @@ func TestStateDirectoryFull(t *testing.T) {
 	long(t)
 	h := newHost(t)
 	h.smallState(t, 160)
-	f := populate(t, h, 2, "")
+	f := populate(t, &fixture{host: h}, 2, "")
 	before := f.photograph(t)
 	r := dice(t)
 	for range cycles {

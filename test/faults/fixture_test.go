@@ -3,8 +3,11 @@
 package faults
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -64,29 +67,66 @@ func (s spec) text() string {
 type fixture struct {
 	*host
 	specs []*spec
+	// linked says that the manifests are links into the revision that ..data names.
+	linked   bool
+	revision int
 }
 
+// write puts a pod's manifest in place, in whole revisions of all pods where these are linked.
 func (f *fixture) write(t testing.TB, s *spec) {
 	t.Helper()
+	if f.linked {
+		f.publish(t)
+		return
+	}
 	f.put(t, s.name+".yaml", s.text())
 }
 
-// populate writes n pods and has them started.
-func populate(t testing.TB, h *host, n int, work string) *fixture {
+// publish swaps ..data for a new revision of all pods, as a mounted ConfigMap is updated.
+func (f *fixture) publish(t testing.TB) {
 	t.Helper()
-	f := &fixture{host: h}
+	ok := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	f.revision++
+	name := fmt.Sprintf("..rev%d", f.revision)
+	ok(os.Mkdir(filepath.Join(f.manifests, name), 0o755))
+	for _, s := range f.specs {
+		ok(os.WriteFile(filepath.Join(f.manifests, name, s.name+".yaml"), []byte(s.text()), 0o644))
+	}
+	data := filepath.Join(f.manifests, "..data")
+	old, _ := os.Readlink(data)
+	ok(os.Symlink(name, data+".new"))
+	ok(os.Rename(data+".new", data))
+	for _, s := range f.specs {
+		link := filepath.Join("..data", s.name+".yaml")
+		if err := os.Symlink(link, filepath.Join(f.manifests, s.name+".yaml")); !errors.Is(err, fs.ErrExist) {
+			ok(err)
+		}
+	}
+	if old != "" {
+		ok(os.RemoveAll(filepath.Join(f.manifests, old)))
+	}
+}
+
+// populate gives a fixture n pods and has them started.
+func populate(t testing.TB, f *fixture, n int, work string) *fixture {
+	t.Helper()
 	for i := range n {
 		f.specs = append(f.specs, &spec{name: fmt.Sprintf("p%d", i), work: work})
 		f.write(t, f.specs[i])
 	}
-	h.must(t, "apply", h.manifests, "--timeout", "4m")
+	f.must(t, "apply", f.manifests, "--timeout", "4m")
 	return f
 }
 
 // newFixture returns a fixture of the test's own.
 func newFixture(t *testing.T, n int, work string) *fixture {
 	t.Helper()
-	return populate(t, newHost(t), n, work)
+	return populate(t, &fixture{host: newHost(t)}, n, work)
 }
 
 // sharedFixture is a host that scenarios use one after the other, since booting VMs is
@@ -112,10 +152,9 @@ func borrow(t *testing.T) *fixture {
 		}
 		shared.f = &fixture{host: h}
 		t.Cleanup(func() { shared.giveBack(t) })
-		populated := populate(t, h, rounds(2, 3), "")
-		shared.f = populated
-		populated.before = populated.count()
-		return populated
+		populate(t, shared.f, rounds(2, 3), "")
+		shared.f.before = shared.f.count()
+		return shared.f
 	}
 	f := shared.f
 	t.Cleanup(func() { shared.giveBack(t) })

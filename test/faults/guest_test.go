@@ -154,11 +154,7 @@ func TestLogFlood(t *testing.T) {
 	if p99 > limit {
 		t.Errorf("commands in the sibling took %s", p99)
 	}
-	for _, p := range f.shims() {
-		if rss := status(p.pid, "VmHWM") >> 10; rss > 128 {
-			t.Errorf("the shim took %d MiB", rss)
-		}
-	}
+	f.smallShims(t)
 	d.small(t)
 	d.end(syscall.SIGTERM)
 	if !f.pods(t)["loud"].runs() {

@@ -158,8 +158,21 @@ func (b *syncBuffer) String() string {
 	return b.buf.String()
 }
 
-// start starts `run`, in a process group of its own. It is killed when the test ends.
+// start starts `run`. It is killed when the test ends.
 func (h *host) start(t testing.TB, args ...string) *daemon {
+	t.Helper()
+	d := h.launch(t, args...)
+	t.Cleanup(func() {
+		d.end(syscall.SIGKILL)
+		if t.Failed() {
+			t.Logf("run said:\n%.4000s", d.said)
+		}
+	})
+	return d
+}
+
+// launch starts `run`, in a process group of its own; the caller ends it.
+func (h *host) launch(t testing.TB, args ...string) *daemon {
 	t.Helper()
 	d := &daemon{cmd: h.command(context.WithoutCancel(t.Context()), append([]string{"run", h.manifests}, args...)...), said: &syncBuffer{}}
 	d.cmd.Stdout, d.cmd.Stderr = d.said, d.said
@@ -167,12 +180,6 @@ func (h *host) start(t testing.TB, args ...string) *daemon {
 	if err := d.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() {
-		d.end(syscall.SIGKILL)
-		if t.Failed() {
-			t.Logf("run said:\n%.4000s", d.said)
-		}
-	})
 	return d
 }
 

@@ -18,6 +18,9 @@ import (
 // maxRSS bounds the daemon (O6), in kB.
 const maxRSS = 64 << 10
 
+// maxShimRSS bounds the holder of a VM, in kB.
+const maxShimRSS = 128 << 10
+
 // oracles asserts what must hold after every scenario, once nothing is wrong any more:
 //
 //	O1 the QEMU processes that carry our ids are those of the live pods;
@@ -56,17 +59,45 @@ func (f *fixture) oneVMEach(t testing.TB) {
 	}
 }
 
-// started returns the starts of a pod's ledger, in order: "NAME VERSION BOOT".
+// diary returns the lines of a pod's ledger, none while it cannot be asked.
+func (f *fixture) diary(t testing.TB, pod string) []string {
+	t.Helper()
+	out := f.try(t.Context(), "exec", pod, "-c", "steady", "--", "cat", "/d/ledger")
+	if out.code != 0 {
+		return nil
+	}
+	return strings.Split(strings.TrimSpace(out.stdout), "\n")
+}
+
+// arrived tells whether the last start of every pod is of the version that is wanted.
+func (f *fixture) arrived(t testing.TB) bool {
+	t.Helper()
+	return !slices.ContainsFunc(f.specs, func(s *spec) bool {
+		return lastVersion(f.diary(t, s.name)) != fmt.Sprint(s.version)
+	})
+}
+
+// lastVersion is the version that a pod's changing container was last started with.
+func lastVersion(diary []string) string {
+	for _, line := range slices.Backward(diary) {
+		if words := strings.Fields(line); len(words) > 2 && words[1] == "changing" {
+			return words[2]
+		}
+	}
+	return ""
+}
+
+// started returns the starts of a pod's ledger, in order: "start NAME VERSION BOOT".
 func (f *fixture) started(t testing.TB, pod string) []string {
 	t.Helper()
 	text := f.must(t, "exec", pod, "-c", "steady", "--", "cat", "/d/ledger")
 	var starts []string
 	for line := range strings.Lines(text) {
-		word, rest, _ := strings.Cut(strings.TrimSpace(line), " ")
-		if word != "start" {
+		line = strings.TrimSpace(line)
+		if !strings.HasPrefix(line, "start ") {
 			t.Errorf("O2: %s: two at a time: %q", pod, line)
 		}
-		starts = append(starts, rest)
+		starts = append(starts, line)
 	}
 	return starts
 }
@@ -79,17 +110,13 @@ func (f *fixture) ledgers(t testing.TB) (starts int) {
 		lines := f.started(t, s.name)
 		starts += len(lines)
 		seen := make(map[string]bool)
-		last := ""
 		for _, line := range lines {
 			if seen[line] {
 				t.Errorf("O2: %s: started more than once in one boot: %q", s.name, line)
 			}
 			seen[line] = true
-			if words := strings.Fields(line); words[0] == "changing" {
-				last = words[1]
-			}
 		}
-		if last != fmt.Sprint(s.version) {
+		if last := lastVersion(lines); last != fmt.Sprint(s.version) {
 			t.Errorf("O2: %s: the last start was of version %s, want %d", s.name, last, s.version)
 		}
 	}
@@ -117,10 +144,8 @@ func (f *fixture) quietTicks(t testing.TB) {
 	t.Helper()
 	before := f.actions(t)
 	for range 20 {
-		// A touched file is read again once it has settled.
-		if err := os.Chtimes(filepath.Join(f.manifests, f.specs[0].name+".yaml"), time.Time{}, time.Now()); err != nil {
-			t.Fatal(err)
-		}
+		// What is written again is read again once it has settled.
+		f.write(t, f.specs[0])
 		rest(t, 700*time.Millisecond)
 	}
 	if n := f.actions(t) - before; n != 0 {
@@ -136,6 +161,19 @@ func (d *daemon) small(t testing.TB) int {
 		t.Errorf("O6: the daemon took %d MiB at its peak, want at most %d", peak>>10, maxRSS>>10)
 	}
 	return peak >> 10
+}
+
+// smallShims is O6 of the VMs' holders: what any of them took at most, in MiB.
+func (h *host) smallShims(t testing.TB) (peak int) {
+	t.Helper()
+	for _, p := range h.shims() {
+		took := status(p.pid, "VmHWM") >> 10
+		if took > maxShimRSS>>10 {
+			t.Errorf("O6: the shim %s took %d MiB", p, took)
+		}
+		peak = max(peak, took)
+	}
+	return peak
 }
 
 // photo is what must not change while nothing happens to pods.
@@ -203,9 +241,45 @@ func (h *host) cleanStores() error {
 	}
 	var problem error
 	for _, s := range stores {
-		if out, err := exec.Command("e2fsck", "-fn", s).CombinedOutput(); err != nil {
-			problem = errors.Join(problem, fmt.Errorf("O4: e2fsck %s: %w\n%s", s, err, out))
-		}
+		problem = errors.Join(problem, clean(s))
 	}
 	return problem
+}
+
+// clean checks a store that nobody writes.
+func clean(store string) error {
+	if out, err := exec.Command("e2fsck", "-fn", store).CombinedOutput(); err != nil {
+		return fmt.Errorf("O4: e2fsck %s: %w\n%s", store, err, out)
+	}
+	return nil
+}
+
+// snapshotStores is O4 while the VMs run: what a power cut would leave of each store right
+// now is mended by its journal alone, and clean then.
+func (f *fixture) snapshotStores(t testing.TB) {
+	t.Helper()
+	for _, vm := range f.qemus() {
+		if err := f.snapshot(vm); err != nil {
+			t.Errorf("O4: store of %s: %v", vm, err)
+		}
+	}
+}
+
+// snapshot checks a copy of the store, taken while its VM stands still.
+func (f *fixture) snapshot(vm process) error {
+	copied := filepath.Join(f.dir, "store.copy")
+	defer os.Remove(copied)
+	if err := syscall.Kill(vm.pid, syscall.SIGSTOP); err != nil {
+		return err
+	}
+	out, err := exec.Command("cp", "--sparse=always", filepath.Join(f.state, "machines", vm.id, "store.img"), copied).CombinedOutput()
+	if err := errors.Join(err, syscall.Kill(vm.pid, syscall.SIGCONT)); err != nil {
+		return fmt.Errorf("copy: %w\n%s", err, out)
+	}
+	// 1 says that it mended what is safe to mend: the journal and files that were open.
+	out, err = exec.Command("e2fsck", "-fp", copied).CombinedOutput()
+	if exit := (*exec.ExitError)(nil); err != nil && (!errors.As(err, &exit) || exit.ExitCode() > 1) {
+		return fmt.Errorf("e2fsck -fp: %w\n%s", err, out)
+	}
+	return clean(copied)
 }

@@ -27,19 +27,7 @@ func TestHalfWritten(t *testing.T) {
 	text := f.specs[0].text()
 	gap := time.Duration(rounds(3, 15)) * time.Millisecond
 	for range passes {
-		file, err := os.OpenFile(path, os.O_WRONLY|os.O_TRUNC, 0)
-		if err != nil {
-			t.Fatal(err)
-		}
-		for i := range len(text) {
-			if _, err := file.WriteString(text[i : i+1]); err != nil {
-				t.Fatal(err)
-			}
-			rest(t, gap)
-		}
-		if err := file.Close(); err != nil {
-			t.Fatal(err)
-		}
+		writeSlowly(t, path, text, gap)
 	}
 	rest(t, 1500*time.Millisecond)
 	if n := f.actions(t) - actions; n != 0 {
@@ -71,6 +59,24 @@ func TestHalfWritten(t *testing.T) {
 		t.Errorf("standing prefixes: %d actions", n)
 	}
 	f.untouched(t, before)
+}
+
+// writeSlowly writes a file anew, byte by byte.
+func writeSlowly(t testing.TB, path, text string, gap time.Duration) {
+	t.Helper()
+	file, err := os.OpenFile(path, os.O_WRONLY|os.O_TRUNC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range len(text) {
+		if _, err := file.WriteString(text[i : i+1]); err != nil {
+			t.Fatal(err)
+		}
+		rest(t, gap)
+	}
+	if err := file.Close(); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // validates tells whether a text is a valid manifest.

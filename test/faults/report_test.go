@@ -19,14 +19,16 @@ var verdicts struct {
 func figure(t *testing.T, row string, words func() string) {
 	t.Helper()
 	t.Cleanup(func() {
-		word := "PASS"
-		switch {
-		case t.Failed():
-			word = "FAIL"
-		case t.Skipped():
+		word, text := "PASS", "not run: see FIRKIN_FAULTS and FIRKIN_SOAK"
+		if !t.Skipped() {
+			text = words()
+		} else {
 			word = "SKIP"
 		}
-		line := fmt.Sprintf("%s  %-4s %-28s %s", word, row, t.Name(), words())
+		if t.Failed() {
+			word = "FAIL"
+		}
+		line := fmt.Sprintf("%s  %-4s %-28s %s", word, row, t.Name(), text)
 		t.Log(line)
 		verdicts.mu.Lock()
 		defer verdicts.mu.Unlock()

@@ -3,12 +3,10 @@
 package faults
 
 import (
-	"context"
 	"fmt"
 	"math/rand/v2"
 	"os"
-	"os/exec"
-	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -16,10 +14,17 @@ import (
 	"time"
 )
 
-// dice returns randomness whose seed is printed, so that a failure can be looked at again.
+// dice returns randomness whose seed is printed, so that a failure can be looked at again:
+// FIRKIN_SEED takes it.
 func dice(t testing.TB) *rand.Rand {
 	t.Helper()
 	seed := uint64(time.Now().UnixNano())
+	if text := os.Getenv("FIRKIN_SEED"); text != "" {
+		var err error
+		if seed, err = strconv.ParseUint(text, 10, 64); err != nil {
+			t.Fatalf("FIRKIN_SEED: %v", err)
+		}
+	}
 	t.Logf("seed %d", seed)
 	return rand.New(rand.NewPCG(seed, 0))
 }
@@ -199,65 +204,6 @@ func TestOutputWhileDead(t *testing.T) {
 			t.Errorf("%d gaps in the log that nothing tells of", gaps)
 		}
 	}
-}
-
-// TestPIDReuse has processes that look like a machine's at the moment its holder is dead:
-// none of them may be signalled.
-func TestPIDReuse(t *testing.T) {
-	long(t)
-	trials := rounds(5, 100)
-	hit := 0
-	figure(t, "7", func() string { return fmt.Sprintf("%d looks at a dead machine, %d signals to decoys", trials, hit) })
-	f := newFixture(t, 1, "")
-	id := f.pods(t)["p0"].Metadata.UID
-	dir := filepath.Join(f.state, "machines", id)
-	ctx, cancel := context.WithCancel(t.Context())
-	defer cancel()
-	var decoys []*daemon
-	for _, args := range [][]string{
-		{"qemu-system-x86_64", "-c", "read line", "-uuid", id},
-		{built.binary, "-c", "read line", "shim", "--dir", dir},
-		{"virtiofsd", "-c", "read line", "--dir", dir},
-	} {
-		// A shell that calls itself something else, and waits for a line that never comes.
-		d := &daemon{cmd: exec.CommandContext(ctx, "/bin/sh")}
-		d.cmd.Args = args
-		if _, err := d.cmd.StdinPipe(); err != nil {
-			t.Fatal(err)
-		}
-		if err := d.cmd.Start(); err != nil {
-			t.Fatal(err)
-		}
-		decoys = append(decoys, d)
-	}
-	for _, p := range f.shims() {
-		if p.pid != decoys[1].pid() && p.pid != decoys[2].pid() {
-			if err := syscall.Kill(p.pid, syscall.SIGKILL); err != nil {
-				t.Fatal(err)
-			}
-		}
-	}
-	for range trials {
-		f.pods(t)
-	}
-	f.must(t, "apply", f.manifests, "--timeout", "3m")
-	for _, d := range decoys {
-		if err := syscall.Kill(d.pid(), 0); err != nil || zombie(d.pid()) {
-			hit++
-			t.Errorf("a decoy was ended: %q", d.cmd.Args)
-		}
-		d.end(syscall.SIGKILL)
-	}
-	if !f.pods(t)["p0"].runs() {
-		t.Error("the pod does not run again")
-	}
-}
-
-// zombie tells whether a process has ended and was not waited for.
-func zombie(pid int) bool {
-	text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-	_, rest, _ := strings.Cut(string(text), ") ")
-	return strings.HasPrefix(rest, "Z")
 }
 
 // TestHostReboot ends every process at once, as a power cut does, and leaves the files.

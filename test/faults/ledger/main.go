@@ -1,10 +1,13 @@
 // Ledger is the entrypoint of the pods under test. It takes an exclusive lock that no
 // second instance can have, adds a line about its start to a ledger, and then works:
 //
-//	ledger DIR NAME VERSION [idle|fsync|stdout]
+//	ledger DIR NAME VERSION [idle|fsync|ring|stdout]
+//	ledger newest DIR NAME
 //
 // idle sleeps. fsync writes numbered records to DIR/NAME.records, each on disk before
-// the next begins and before its number is said on stdout. stdout writes a numbered line
+// the next begins and before its number is said on stdout. ring does so in a file that
+// does not grow, and says every tenth number; newest says which record there is the last,
+// and fails unless all that should be before it are. stdout writes a numbered line
 // of 1 KiB every millisecond, and the longest time that one took to DIR/NAME.stall.
 package main
 
@@ -28,7 +31,10 @@ func main() {
 
 func run(args []string) error {
 	if len(args) < 3 {
-		return fmt.Errorf("usage: ledger DIR NAME VERSION [idle|fsync|stdout]")
+		return fmt.Errorf("usage: ledger DIR NAME VERSION [idle|fsync|ring|stdout], or ledger newest DIR NAME")
+	}
+	if args[0] == "newest" {
+		return newest(filepath.Join(args[1], args[2]+".ring"))
 	}
 	dir, name, version := args[0], args[1], args[2]
 	lock, err := os.OpenFile(filepath.Join(dir, name+".lock"), os.O_RDWR|os.O_CREATE, 0o600)
@@ -55,6 +61,8 @@ func run(args []string) error {
 	switch work {
 	case "fsync":
 		return records(filepath.Join(dir, name+".records"))
+	case "ring":
+		return ring(filepath.Join(dir, name+".ring"))
 	case "stdout":
 		return flood(filepath.Join(dir, name+".stall"))
 	}
@@ -83,27 +91,38 @@ func records(path string) error {
 		return err
 	}
 	defer f.Close()
-	const size = 4096
 	info, err := f.Stat()
 	if err != nil {
 		return err
 	}
 	for n := info.Size() / size; ; n++ {
-		text := strconv.FormatInt(n, 10) + "\n"
-		record := append([]byte(text), bytes.Repeat([]byte{'.'}, size-len(text))...)
-		for {
-			_, err := f.WriteAt(record, n*size)
-			if err == nil {
-				err = f.Sync()
-			}
-			if err == nil {
-				break
-			}
-			fmt.Fprintln(os.Stderr, "record", n, err)
-			time.Sleep(200 * time.Millisecond)
-		}
-		fmt.Print(text)
+		write(f, n, n)
+		fmt.Println(n)
 		time.Sleep(20 * time.Millisecond)
+	}
+}
+
+// size is of a record.
+const size = 4096
+
+// record is what a number looks like on disk.
+func record(n int64) []byte {
+	text := strconv.FormatInt(n, 10) + "\n"
+	return append([]byte(text), bytes.Repeat([]byte{'.'}, size-len(text))...)
+}
+
+// write tries until a record is on disk in its place.
+func write(f *os.File, n, slot int64) {
+	for {
+		_, err := f.WriteAt(record(n), slot*size)
+		if err == nil {
+			err = f.Sync()
+		}
+		if err == nil {
+			return
+		}
+		fmt.Fprintln(os.Stderr, "record", n, err)
+		time.Sleep(200 * time.Millisecond)
 	}
 }
 

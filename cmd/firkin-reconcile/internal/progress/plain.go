@@ -1,7 +1,6 @@
 package progress
 
 import (
-	"encoding/json"
 	"fmt"
 	"io"
 	"sync"
@@ -102,13 +101,9 @@ func (j *jsonLines) Note(text string) { j.emit(happening{Event: "note", Message:
 
 func (j *jsonLines) emit(h happening) {
 	h.Time = time.Now().UTC()
-	b, err := json.Marshal(h)
-	if err != nil {
-		return // plain data always marshals
-	}
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	_, _ = j.w.Write(append(b, '\n')) // talk: nobody to tell when it cannot be written
+	_ = render.JSONLine(j.w, h) // talk: nobody to tell when it cannot be written
 }
 
 func (j *jsonLines) Write(b []byte) (int, error) {

@@ -3,6 +3,7 @@
 package render
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -10,6 +11,8 @@ import (
 	"strings"
 	"time"
 	"unicode"
+	"unicode/utf16"
+	"unicode/utf8"
 
 	"k8s.io/apimachinery/pkg/util/duration"
 	"sigs.k8s.io/yaml"
@@ -76,12 +79,48 @@ func Took(d time.Duration) string {
 	}
 }
 
-// JSON writes v indented, as kubectl does.
+// JSON writes v indented, as kubectl does; what could command a terminal is escaped, which
+// means the same to whoever reads JSON.
 func JSON(w io.Writer, v any) error {
-	enc := json.NewEncoder(w)
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
 	enc.SetEscapeHTML(false)
 	enc.SetIndent("", "    ")
-	return enc.Encode(v)
+	if err := enc.Encode(v); err != nil {
+		return err
+	}
+	_, err := w.Write(escapeJSON(b.Bytes()))
+	return err
+}
+
+// JSONLine is JSON on one line.
+func JSONLine(w io.Writer, v any) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	_, err = w.Write(append(escapeJSON(b), '\n'))
+	return err
+}
+
+// escapeJSON spells what is unsafe in JSON, which has it in strings only, as \u escapes.
+func escapeJSON(text []byte) []byte {
+	found := func(r rune) bool { return r != '\n' && unsafe(r) }
+	if !bytes.ContainsFunc(text, found) {
+		return text
+	}
+	var out []byte
+	for _, r := range string(text) {
+		switch high, low := utf16.EncodeRune(r); {
+		case !found(r):
+			out = utf8.AppendRune(out, r)
+		case high != unicode.ReplacementChar:
+			out = fmt.Appendf(out, `\u%04x\u%04x`, high, low)
+		default:
+			out = fmt.Appendf(out, `\u%04x`, r)
+		}
+	}
+	return out
 }
 
 // YAML writes v under its JSON names.

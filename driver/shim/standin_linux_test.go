@@ -1,0 +1,118 @@
+package shim_test
+
+import (
+	"context"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/firkin-dev/firkin-reconcile/driver"
+	"github.com/firkin-dev/firkin-reconcile/guest/agentpb"
+	"github.com/firkin-dev/firkin-reconcile/guest/remote/remotetest"
+)
+
+// podless runs machines whose guests serve the sandbox contract alone.
+type podless struct{}
+
+func newPodless() driver.VMM { return podless{} }
+
+func (podless) Name() string { return "podless" }
+
+func (podless) Start(context.Context, driver.Spec, string, *os.File) (driver.VM, error) {
+	return &podlessVM{guest: remotetest.New(uuid.NewString()), done: make(chan struct{})}, nil
+}
+
+type podlessVM struct {
+	guest *remotetest.Guest
+	done  chan struct{}
+	once  sync.Once
+
+	mu   sync.Mutex
+	link net.Conn
+}
+
+func (v *podlessVM) Link(context.Context) (net.Conn, error) {
+	near, far := net.Pipe()
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.link != nil {
+		_ = v.link.Close()
+	}
+	v.link = far
+	go func() { _ = v.guest.Serve(context.Background(), far) }() // it ends with the pipe
+	return near, nil
+}
+
+func (v *podlessVM) Accelerator() string                           { return "tcg" }
+func (v *podlessVM) PID() int                                      { return 0 }
+func (v *podlessVM) AttachDisk(context.Context, driver.Disk) error { return nil }
+func (v *podlessVM) DetachDisk(context.Context, string) error      { return nil }
+func (v *podlessVM) Done() <-chan struct{}                         { return v.done }
+func (v *podlessVM) Err() error                                    { return nil }
+func (v *podlessVM) Kill() error {
+	v.once.Do(func() {
+		v.mu.Lock()
+		defer v.mu.Unlock()
+		if v.link != nil {
+			_ = v.link.Close()
+		}
+		close(v.done)
+	})
+	return nil
+}
+
+// TestGuestWithoutPodService: a pod in a guest that serves the sandbox contract alone.
+func TestGuestWithoutPodService(t *testing.T) {
+	m := create(t, driverIn(t, shortDir(t), "--driver", "podless"))
+	a := configure(t, m)
+	state, err := a.Describe(limit(t), &agentpb.DescribeRequest{})
+	if err != nil || state.GetAgentVersion() != agentpb.SandboxPrefix+remotetest.Version || state.GetPod().GetName() != "web" {
+		t.Fatal(state, err)
+	}
+	_, err = a.AddContainer(limit(t), &agentpb.AddContainerRequest{Container: &agentpb.ContainerSpec{
+		Name: "app", Digest: "d", Manifest: []byte("{}"), RootfsDisk: "image1", Argv: []string{"say", "hello"},
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if ended, err := a.WaitContainer(limit(t), &agentpb.WaitContainerRequest{Name: "app"}); err != nil || ended.GetExitCode() != 3 {
+		t.Errorf("wait: %v %v", ended, err)
+	}
+	awaitLog(t, filepath.Join(info(t, m).LogDir, "app"), "hello")
+	if err := m.Stop(limit(t)); err != nil {
+		t.Error(err)
+	}
+	if i := info(t, m); i.State != driver.StateStopped {
+		t.Errorf("stopped: %+v", i)
+	}
+}
+
+// awaitLog waits until a file below dir has text.
+func awaitLog(t *testing.T, dir, text string) {
+	t.Helper()
+	ctx := limit(t)
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		files, err := filepath.Glob(filepath.Join(dir, "*"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, f := range files {
+			if data, err := os.ReadFile(f); err == nil && strings.Contains(string(data), text) {
+				return
+			}
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			t.Fatalf("no %q in the logs at %s", text, dir)
+		}
+	}
+}
