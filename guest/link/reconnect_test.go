@@ -80,9 +80,9 @@ func TestSession_OldFramesAreNeverAccepted(t *testing.T) {
 	p := newPort()
 	g := startGuest(t, p)
 	old := open(t, p.connect(), testHello)
-	stale := dataFrame(old.conn.nonce, old.conn.seq, []byte("wrong session"))
 	s := open(t, p.connect(), testHello)
-	<-old.Done()
+	<-old.Done() // and nothing of it writes any more
+	stale := dataFrame(old.conn.nonce, old.conn.seq, []byte("wrong session"))
 	c := dial(t, s)
 	for range 100 {
 		p.inject(stale)
