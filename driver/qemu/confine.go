@@ -1,6 +1,7 @@
 package qemu
 
 import (
+	"fmt"
 	"hash/fnv"
 	"os"
 	"path/filepath"
@@ -16,10 +17,11 @@ const (
 	uidCount = 0x0fffffff
 )
 
-// maxOpenFiles is far more than the descriptors of a machine with every disk it can have.
+// maxOpenFiles is far more than the descriptors of a machine with every disk it can have. QEMU
+// cannot raise the limit again: that takes a capability.
 const maxOpenFiles = 4096
 
-// confine wraps QEMU's command line in setpriv: no capabilities, no new privileges, an
+// confine wraps QEMU's command line in prlimit and setpriv: few open files, no capabilities, no new privileges, an
 // uid of its own where we are root, and death with the process that started it.
 func confine(facts Facts, machineID string, args []string) (string, []string) {
 	wrap := []string{"--no-new-privs", "--pdeathsig", "KILL"}
@@ -32,7 +34,17 @@ func confine(facts Facts, machineID string, args []string) (string, []string) {
 			wrap = append(wrap, "--clear-groups")
 		}
 	}
-	return facts.Setpriv, append(append(wrap, "--", facts.Binary), args...)
+	limit := fmt.Sprintf("--nofile=%[1]d:%[1]d", openFiles())
+	return "prlimit", append(append(append([]string{limit, "--", facts.Setpriv}, wrap...), "--", facts.Binary), args...)
+}
+
+// openFiles is maxOpenFiles, or less where less is allowed to us.
+func openFiles() uint64 {
+	var ours syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &ours); err != nil {
+		return maxOpenFiles
+	}
+	return min(uint64(ours.Max), maxOpenFiles)
 }
 
 // kvmGroup is the group that may open /dev/kvm, when that is needed.

@@ -102,13 +102,6 @@ func (p *process) run(started chan<- error, console *cappedLog) {
 	// The shim's protection from the out-of-memory killer is not the machine's. Where there
 	// is no such thing, nothing was inherited either.
 	_ = os.WriteFile(fmt.Sprintf("/proc/%d/oom_score_adj", p.pid), []byte("0"), 0)
-	if err := limit(p.pid); err != nil {
-		err = errors.Join(err, p.kill())
-		_ = p.cmd.Wait() // it says that it was killed
-		console.close()
-		started <- err
-		return
-	}
 	started <- nil
 	err := p.cmd.Wait()
 	console.close()
