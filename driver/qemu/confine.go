@@ -44,7 +44,7 @@ func openFiles() uint64 {
 	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &ours); err != nil {
 		return maxOpenFiles
 	}
-	return min(uint64(ours.Max), maxOpenFiles)
+	return min(ours.Max, maxOpenFiles)
 }
 
 // kvmGroup is the group that may open /dev/kvm, when that is needed.
