@@ -18,17 +18,24 @@ import (
 	"github.com/firkin-dev/firkin-reconcile/guest/agentpb"
 )
 
-// TestTemplate makes a template, starts machines from it, and sees that they are not one
-// and the same.
-func TestTemplate(t *testing.T) {
+// templating returns a VMM without a template yet, and what it needs to make that of a machine
+// with so many bytes of memory.
+func templating(t *testing.T, memory int64) (*VMM, Facts, driver.Spec) {
+	t.Helper()
 	guest := bundle(t)
 	guest.Version = "test"
 	vmm := New(Options{CacheDir: cacheDir, TemplateDir: filepath.Join(t.TempDir(), "templates"), Log: testr.New(t)})
-	spec := driver.Spec{ID: testID, CPUs: 1, MemoryBytes: 256 << 20, Guest: guest}
 	facts, err := vmm.probe(t.Context(), guest)
 	if err != nil {
 		t.Fatal(err)
 	}
+	return vmm, facts, driver.Spec{ID: testID, CPUs: 1, MemoryBytes: memory, Guest: guest}
+}
+
+// TestTemplate makes a template, starts machines from it, and sees that they are not one
+// and the same.
+func TestTemplate(t *testing.T) {
+	vmm, facts, spec := templating(t, 256<<20)
 	begin := time.Now()
 	if made, err := vmm.makeTemplate(t.Context(), facts, spec); err != nil || !made {
 		t.Fatal(made, err)
@@ -72,14 +79,7 @@ func TestTemplate(t *testing.T) {
 // TestTemplateOfLargeMachine makes the template of a machine with much more memory than its
 // kernel and programs take, all of which is cleared.
 func TestTemplateOfLargeMachine(t *testing.T) {
-	guest := bundle(t)
-	guest.Version = "test"
-	vmm := New(Options{CacheDir: cacheDir, TemplateDir: filepath.Join(t.TempDir(), "templates"), Log: testr.New(t)})
-	spec := driver.Spec{ID: testID, CPUs: 1, MemoryBytes: 1 << 30, Guest: guest}
-	facts, err := vmm.probe(t.Context(), guest)
-	if err != nil {
-		t.Fatal(err)
-	}
+	vmm, facts, spec := templating(t, 1<<30)
 	if made, err := vmm.makeTemplate(t.Context(), facts, spec); err != nil || !made {
 		t.Fatal(made, err)
 	}
@@ -139,14 +139,7 @@ func TestTemplateKey(t *testing.T) {
 
 // TestMakingATemplateLeavesNothing ends a prototype in the middle.
 func TestMakingATemplateLeavesNothing(t *testing.T) {
-	guest := bundle(t)
-	guest.Version = "test"
-	vmm := New(Options{CacheDir: cacheDir, TemplateDir: filepath.Join(t.TempDir(), "templates"), Log: testr.New(t)})
-	spec := driver.Spec{ID: testID, CPUs: 1, MemoryBytes: 256 << 20, Guest: guest}
-	facts, err := vmm.probe(t.Context(), guest)
-	if err != nil {
-		t.Fatal(err)
-	}
+	vmm, facts, spec := templating(t, 256<<20)
 	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
 	defer cancel()
 	if made, err := vmm.makeTemplate(ctx, facts, spec); made || err == nil {
