@@ -56,8 +56,10 @@ func ofTrim(f schema.Failure) bool {
 
 // ofBoot: the failure is one of having a machine at all.
 func ofBoot(f schema.Failure) bool {
-	return f.Kind == string(reconcile.KindPod) && f.Reason != reasonTrim && f.Reason != schema.ReasonRemoveFailed
+	return f.Kind == string(reconcile.KindPod) && f.Reason != reasonTrim && !ofRemoval(f)
 }
+
+func ofRemoval(f schema.Failure) bool { return f.Reason == schema.ReasonRemoveFailed }
 
 // failureOf turns a failed action into what is remembered of it.
 func failureOf(a reconcile.Action, err error) schema.Failure {
@@ -99,7 +101,7 @@ func Reason(a reconcile.Action, err error) string {
 	if pull, ok := errors.AsType[*image.PullError](err); ok {
 		return string(pull.Reason)
 	}
-	if _, ok := errors.AsType[*volume.InUseError](err); ok {
+	if _, ok := errors.AsType[*volume.InUseError](err); ok || errors.Is(err, errNoClaims) {
 		return reasonAttach
 	}
 	switch {

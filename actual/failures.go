@@ -125,8 +125,7 @@ func (f *failures) older(age time.Duration) map[schema.Ref]bool {
 }
 
 // add notes a failure of one object; a repeated one under the same digest counts up.
-// Trims are apart: how often one failed says nothing of the pod's boots, and the other
-// way round.
+// Boots, removals and trims are apart: how often one failed says nothing of the others.
 func (f *failures) add(ref schema.Ref, spec *schema.Pod, failure schema.Failure) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -144,7 +143,7 @@ func (f *failures) add(ref schema.Ref, spec *schema.Pod, failure schema.Failure)
 	case ofTrim(failure) && !ofTrim(list[i]):
 		return
 	default:
-		if list[i].Digest == failure.Digest && ofTrim(failure) == ofTrim(list[i]) {
+		if list[i].Digest == failure.Digest && ofTrim(failure) == ofTrim(list[i]) && ofRemoval(failure) == ofRemoval(list[i]) {
 			failure.Attempts = max(list[i].Attempts, 0) + 1
 		}
 		list[i] = failure

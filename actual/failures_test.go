@@ -166,6 +166,22 @@ func TestFailedTrimIsApartFromBoots(t *testing.T) {
 	})
 }
 
+func TestFailedRemovalIsApartFromBoots(t *testing.T) {
+	ref := schema.Ref{Namespace: "default", Name: "web"}
+	f := newFailures("", false, logr.Discard())
+	fails := func(reason string, attempts int) {
+		t.Helper()
+		f.add(ref, nil, schema.Failure{Kind: string(reconcile.KindPod), Name: ref.Name, Reason: reason, At: time.Now()})
+		if list := f.all()[ref].Failures; len(list) != 1 || list[0].Reason != reason || list[0].Attempts != attempts {
+			t.Errorf("failures = %+v, want one, %s for the %d. time", list, reason, attempts)
+		}
+	}
+	fails("BootFailed", 1)
+	fails("BootFailed", 2)
+	fails(schema.ReasonRemoveFailed, 1)
+	fails(schema.ReasonRemoveFailed, 2)
+}
+
 func TestUnusableFailureFiles(t *testing.T) {
 	dir := t.TempDir()
 	ref := schema.Ref{Namespace: "default", Name: "web"}

@@ -164,13 +164,14 @@ func (d *differ) notRemoved(status *schema.PodStatus, reason string) {
 }
 
 // remove plans the removal of a pod that no manifest names, unless its machine is unknown
-// or the last try failed and its back-off is not over.
+// or the last try failed and its back-off is not over. A pod that has no machine any more
+// is only to be forgotten, which waits for nothing.
 func (d *differ) remove(status *schema.PodStatus) {
 	if status.Machine == schema.MachineUnknown {
 		d.notRemoved(status, unanswered(status))
 		return
 	}
-	if f, at, ok := backsOff(status.Failures, KindPod, status.Name, ofRemoval, &d.clock); ok {
+	if f, at, ok := backsOff(status.Failures, KindPod, status.Name, ofRemoval, &d.clock); ok && exists(status) {
 		d.plan.Pending = append(d.plan.Pending, failed(status.Ref, f, at))
 		return
 	}

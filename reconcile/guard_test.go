@@ -153,6 +153,17 @@ func TestBootFailureDoesNotDelayARemoval(t *testing.T) {
 	}
 }
 
+func TestPodWithoutMachineIsForgottenAtOnce(t *testing.T) {
+	s := converged(numbered(3)...)
+	s.Pods[2] = schema.PodStatus{
+		Ref: s.Pods[2].Ref, Source: s.Pods[2].Source, Machine: schema.MachineAbsent,
+		Failures: []schema.Failure{{Kind: "pod", Name: "p2", Attempts: 9, At: now, Reason: schema.ReasonRemoveFailed}},
+	}
+	if p := Diff(pods(numbered(2)...), s, Policy{}, now); !has(p, "remove pod default/p2") {
+		t.Error(show(p))
+	}
+}
+
 func TestClockSetBackMakesRestartsDue(t *testing.T) {
 	b := box{name: "a", containers: []string{"c=1"}}
 	s := converged(b)

@@ -73,8 +73,10 @@ type Loop struct {
 	// queue waits for slots; begun is the pod that got the last one.
 	queue queue
 	begun schema.Ref
-	// resting are the pods that had a failed action, until when they are left alone.
+	// resting are the pods that had a failed action, or one that came to nothing, until when
+	// they are left alone.
 	resting map[schema.Ref]time.Time
+	done    doneLog
 	causes  causes
 }
 
@@ -91,6 +93,7 @@ func NewLoop(desired Desired, actual Actual, opt Options) *Loop {
 		slots:   make(chan struct{}, opt.Parallel),
 		busy:    make(map[schema.Ref]bool),
 		resting: make(map[schema.Ref]time.Time),
+		done:    doneLog{pods: make(map[schema.Ref]done)},
 		causes:  make(causes),
 	}
 }
@@ -123,7 +126,7 @@ type look struct {
 	// stale are the pods that were worked on when the look began: what it says of them may
 	// be from before their actions.
 	stale map[schema.Ref]bool
-	// rested is when the first pod that rests after a failure may be worked on; zero if none does.
+	// rested is when the first pod that rests may be worked on; zero if none does.
 	rested time.Time
 	// lingering is how much longer a pod that has only just begun to run is looked at; see lingering.
 	lingering time.Duration

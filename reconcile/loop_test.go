@@ -38,6 +38,8 @@ type machines struct {
 	wake   func()
 	// forgets lets it remember no failure.
 	forgets bool
+	// lies lets it say that an action succeeded, and do nothing.
+	lies bool
 }
 
 func newMachines(before func(context.Context, Action) error) *machines {
@@ -65,7 +67,9 @@ func (m *machines) Apply(ctx context.Context, a Action) (Result, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.world.now = time.Now()
-	m.world.apply(a)
+	if !m.lies {
+		m.world.apply(a)
+	}
 	m.done = append(m.done, a.String())
 	return Result{}, nil
 }
@@ -255,6 +259,32 @@ func TestFailureStopsThePodsListAndBacksOff(t *testing.T) {
 		}
 		if at := m.startOf("add pod default/a").Sub(start); at != 7*time.Second {
 			t.Errorf("the fourth try came after %s, want 1+2+4 s", at)
+		}
+	})
+}
+
+// TestActionsThatComeToNothingRest: an agent that says "done" and does nothing is not asked
+// all the time.
+func TestActionsThatComeToNothingRest(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := box{name: "b", containers: []string{"c=x"}}
+		d := &manifests{state: pods(box{name: "a", containers: []string{"c=x"}})}
+		m := newMachines(nil)
+		m.lies = true
+		l, stop := running(t, d, m)
+		defer stop()
+		time.Sleep(10 * time.Minute) // virtual; rests are of 1, 2, 4, ... and then 60 s
+		if n := len(m.actions()); n < 10 || n > 40 {
+			t.Errorf("%d actions in ten minutes", n)
+		}
+		m.mu.Lock()
+		m.lies = false
+		m.mu.Unlock()
+		d.state = pods(b)
+		l.Wake()
+		time.Sleep(time.Second)
+		if got := differs(d.state, m.state()); got != "" {
+			t.Error(got)
 		}
 	})
 }

@@ -38,7 +38,7 @@ func (l *Loop) record(ctx context.Context, seen *look, workers *sync.WaitGroup) 
 		}
 		l.start(ctx, workers, pod.Ref, func() {
 			if err := recordOne(ctx, recorder, pod); err != nil {
-				l.rest(pod.Ref)
+				l.rest(pod.Ref, failureRest)
 				l.opt.Log.V(1).Info("the manifest is not kept with its pod", "pod", pod.Ref.String(), "cause", err.Error())
 			}
 		})

@@ -119,11 +119,11 @@ func (l *Loop) start(ctx context.Context, workers *sync.WaitGroup, ref schema.Re
 	})
 }
 
-// rest leaves a pod alone for a moment.
-func (l *Loop) rest(ref schema.Ref) {
+// rest leaves a pod alone for so long.
+func (l *Loop) rest(ref schema.Ref, d time.Duration) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.resting[ref] = time.Now().Add(failureRest)
+	l.resting[ref] = time.Now().Add(d)
 }
 
 // work does a pod's actions in order, up to the first that fails: what comes after it
@@ -134,13 +134,17 @@ func (l *Loop) work(ctx context.Context, actions []Action) {
 			return
 		}
 		if l.do(ctx, a) != nil {
-			l.rest(a.Pod)
+			l.rest(a.Pod, failureRest)
 			return
 		}
 		l.mu.Lock()
 		l.causes.note(a)
 		l.mu.Unlock()
 	}
+	l.mu.Lock()
+	rest := l.done.note(actions, time.Now())
+	l.mu.Unlock()
+	l.rest(actions[0].Pod, rest)
 }
 
 // limitOf bounds an action: a boot, the pull of a large image (for a container or a volume),

@@ -206,7 +206,7 @@ func (h *host) how(id string) string {
 	return h.silent[id]
 }
 
-// silentFor is how long a pod's machine has not answered that lives.
+// silentFor is how long a pod's machine has not answered that lives: since it was started, at most.
 func (h *host) silentFor(ctx context.Context, pod string) time.Duration {
 	h.mu.Lock()
 	since := maps.Clone(h.since)
@@ -226,7 +226,7 @@ func (h *host) silentFor(ctx context.Context, pod string) time.Duration {
 		}
 		info, err := m.Info(ctx)
 		if err == nil && info.Spec.Name == "default/"+pod && info.State != driver.StateStopped {
-			longest = max(longest, time.Since(at))
+			longest = max(longest, min(time.Since(at), time.Since(info.StartedAt)))
 		}
 	}
 	return longest

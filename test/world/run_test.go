@@ -39,6 +39,7 @@ type runner struct {
 	tally   tally
 	shorter string
 	failed  string
+	failer  string // the worker whose sequence failed
 	parser  parser
 }
 
@@ -58,9 +59,26 @@ func memoryDir(t *testing.T) string {
 	return t.TempDir()
 }
 
-// sequence runs one sequence, and fails if it violated a property.
+// sequence runs one sequence, and fails if it violated a property. Once another worker has
+// found something there is no more to do.
 func (r *runner) sequence(t *testing.T, rt *rapid.T) {
-	if property := r.quietly(t, rt); property != "" {
+	r.mu.Lock()
+	over := r.failed != "" && r.failer != t.Name()
+	r.mu.Unlock()
+	if over {
+		return
+	}
+	property := r.quietly(t, rt)
+	if property == "" {
+		return
+	}
+	r.mu.Lock()
+	if r.failer == "" {
+		r.failer = t.Name()
+	}
+	first := r.failer == t.Name()
+	r.mu.Unlock()
+	if first {
 		fail(rt, property)
 	}
 }

@@ -47,6 +47,9 @@ func (w *witness) Apply(ctx context.Context, a reconcile.Action) (reconcile.Resu
 	}
 	w.w.ledger.does(a.Pod, 1)
 	defer w.w.ledger.does(a.Pod, -1)
+	if !w.forgets(a) {
+		w.w.ledger.due(a)
+	}
 	if !w.w.ledger.began(a) {
 		time.Sleep(time.Second) // for the test to see it: a loop that spins lets no time pass
 	}
@@ -130,6 +133,16 @@ func (w *witness) nothing(a reconcile.Action) {
 	}
 }
 
+// forgets tells whether an action is the removal of a pod that has no machine any more: that
+// waits for nothing.
+func (w *witness) forgets(a reconcile.Action) bool {
+	if a.Type != reconcile.Remove || a.Kind != reconcile.KindPod {
+		return false
+	}
+	m, err := w.w.host.machineOf(context.Background(), a.Pod.Name)
+	return err == nil && m == nil
+}
+
 // object is what a failure is remembered of.
 type object struct {
 	pod        schema.Ref
@@ -207,15 +220,21 @@ func (l *ledger) began(a reconcile.Action) (few bool) {
 	if len(list) > most {
 		l.story.wrong(tooMany, "%d actions on pod %s, more than %d", len(list), a.Pod, most)
 	}
+	return len(list) <= most
+}
+
+// due judges whether an action that failed has been put off.
+func (l *ledger) due(a reconcile.Action) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	f, ok := l.failing[slot(a)]
 	if !ok || f.what != objectOf(a) {
-		return len(list) <= most
+		return
 	}
 	least := min(time.Second<<min(f.times-1, 10), 300*time.Second)
 	if passed := time.Since(f.at); passed < least {
 		l.story.wrong(hotLoop, "%s again %s after failure %d of it, want %s", a, passed, f.times, least)
 	}
-	return len(list) <= most
 }
 
 func (l *ledger) ended(a reconcile.Action, err error) {
