@@ -30,13 +30,13 @@ var allowed = map[string][]string{
 	"driver":                                 {},
 	"driver/drivertest":                      {"driver", "guest/agentpb"},
 	"driver/ext4":                            {},
-	"driver/qemu":                            {"driver", "driver/qemu/template", "driver/unixsock", "network"},
-	"driver/qemu/template":                   {"driver/unixsock"},
+	"driver/qemu":                            {"driver", "driver/template", "driver/unixsock", "network"},
 	"driver/shim":                            {"driver", "driver/ext4", "driver/shim/shimpb", "driver/unixsock", "guest/agentpb", "guest/link", "guest/remote", "network", "network/registry", "network/stack"},
 	"driver/shim/shimpb":                     {},
 	"driver/sim":                             {"driver", "guest/agent", "guest/agentpb", "guest/link"},
+	"driver/template":                        {"driver/unixsock"},
 	"driver/unixsock":                        {},
-	"driver/vz":                              {"driver"},
+	"driver/vz":                              {"driver", "driver/template", "network"},
 	"examples/images":                        {"image/makeimage"},
 	"examples/images/tiny":                   {},
 	"guest/agent":                            {"guest/agentpb"},
@@ -44,9 +44,10 @@ var allowed = map[string][]string{
 	"guest/bundle":                           {},
 	"guest/bundle/mkbundle":                  {"guest/bundle"},
 	"guest/link":                             {},
-	"guest/remote":                           {"guest/agent", "guest/agentpb", "guest/link", "guest/runtime", "guest/sandboxpb"},
+	"guest/ocispec":                          {"guest/agent", "guest/agentpb"},
+	"guest/remote":                           {"guest/agent", "guest/agentpb", "guest/link", "guest/ocispec", "guest/sandboxpb"},
 	"guest/remote/remotetest":                {"guest/agent", "guest/link", "guest/sandbox", "guest/sandboxpb"},
-	"guest/runtime":                          {"guest/agent", "guest/agentpb", "guest/runtime/pid1", "guest/runtime/reap"},
+	"guest/runtime":                          {"guest/agent", "guest/agentpb", "guest/ocispec", "guest/runtime/pid1", "guest/runtime/reap"},
 	"guest/runtime/pid1":                     {},
 	"guest/runtime/reap":                     {},
 	"guest/sandbox":                          {"guest/agent", "guest/sandboxpb", "guest/vsock"},
@@ -59,6 +60,7 @@ var allowed = map[string][]string{
 	"image/internal/source":                  {},
 	"image/makeimage":                        {},
 	"internal/darwincheck":                   {},
+	"internal/sbomcheck":                     {"guest/bundle"},
 	"journal":                                {},
 	"network":                                {},
 	"network/frame":                          {"network"},
@@ -117,26 +119,72 @@ func TestImports(t *testing.T) {
 	}
 }
 
+// contractPackages are those of others that the program has on Linux for guests that are not ours
+// alone: the types of the spec that the sandbox contract carries.
+var contractPackages = []string{"github.com/opencontainers/runtime-spec/specs-go"}
+
+// guestModules belong to the inside of a machine, or to a Mac.
+var guestModules = []string{
+	"github.com/Code-Hex/vz", "github.com/containerd/cgroups/v3/cgroup2", "github.com/mdlayher/vsock",
+	"github.com/moby/profiles", "github.com/vishvananda/netlink", "github.com/vishvananda/netns",
+}
+
+// TestLinuxProgram: the macOS driver and the guests that are not ours bring nothing of others into
+// the Linux program, the types above excepted.
+func TestLinuxProgram(t *testing.T) {
+	const program = module + "/cmd/firkin-reconcile"
+	imports := dependencies(t, program)
+	with := others(imports, program)
+	without := others(imports, program, module+"/guest/remote", module+"/driver/vz")
+	if len(without) == 0 || imports[module+"/guest/remote"] == nil || imports[module+"/driver/vz"] == nil {
+		t.Fatalf("the program imports %d packages of others, and neither guest/remote nor driver/vz: the test looks at nothing", len(without))
+	}
+	added := slices.DeleteFunc(slices.Clone(with), func(p string) bool { return slices.Contains(without, p) })
+	if !slices.Equal(added, contractPackages) {
+		t.Errorf("guest/remote and driver/vz bring in %q, want %q alone", added, contractPackages)
+	}
+	for _, p := range with {
+		for _, m := range guestModules {
+			if p == m || strings.HasPrefix(p, m+"/") {
+				t.Errorf("the program has %s, which belongs in a guest or on a Mac", p)
+			}
+		}
+	}
+}
+
+// dependencies returns what each package that goes into a program for Linux imports, but for the
+// standard library.
+func dependencies(t *testing.T, program string) map[string][]string {
+	t.Helper()
+	packages := make(map[string][]string)
+	for _, p := range goList(t, "linux", "-deps", program) {
+		if !p.Standard {
+			packages[p.ImportPath] = append([]string{}, p.Imports...)
+		}
+	}
+	return packages
+}
+
+// others are the packages of others, sorted, that a program would have without some of ours.
+func others(imports map[string][]string, program string, without ...string) []string {
+	seen := make(map[string]bool)
+	for next := []string{program}; len(next) > 0; {
+		p := next[len(next)-1]
+		next = next[:len(next)-1]
+		if imports[p] == nil || seen[p] || slices.Contains(without, p) {
+			continue
+		}
+		seen[p] = true
+		next = append(next, imports[p]...)
+	}
+	return slices.DeleteFunc(slices.Sorted(maps.Keys(seen)), func(p string) bool { return strings.HasPrefix(p, module+"/") })
+}
+
 // list returns our packages and which of ours they import, tests aside.
 func list(t *testing.T, goos string) map[string][]string {
 	t.Helper()
-	cmd := exec.CommandContext(t.Context(), "go", "list", "-e", "-json=ImportPath,Imports,GoFiles", "./...")
-	cmd.Env = append(cmd.Environ(), "GOOS="+goos, "CGO_ENABLED=0")
-	out, err := cmd.Output()
-	if err != nil {
-		t.Fatalf("go list: %v", err)
-	}
 	packages := make(map[string][]string)
-	for dec := json.NewDecoder(bytes.NewReader(out)); ; {
-		var p struct {
-			ImportPath       string
-			Imports, GoFiles []string
-		}
-		if err := dec.Decode(&p); errors.Is(err, io.EOF) {
-			return packages
-		} else if err != nil {
-			t.Fatal(err)
-		}
+	for _, p := range goList(t, goos, "./...") {
 		name, ours := strings.CutPrefix(p.ImportPath, module+"/")
 		if !ours || len(p.GoFiles) == 0 {
 			continue
@@ -147,5 +195,33 @@ func list(t *testing.T, goos string) map[string][]string {
 				packages[name] = append(packages[name], i)
 			}
 		}
+	}
+	return packages
+}
+
+// listed is what the go command says of a package.
+type listed struct {
+	ImportPath       string
+	Imports, GoFiles []string
+	Standard         bool
+}
+
+func goList(t *testing.T, goos string, args ...string) []listed {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), "go", append([]string{"list", "-e", "-json=ImportPath,Imports,GoFiles,Standard"}, args...)...)
+	cmd.Env = append(cmd.Environ(), "GOOS="+goos, "CGO_ENABLED=0")
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("go list: %v", err)
+	}
+	var packages []listed
+	for dec := json.NewDecoder(bytes.NewReader(out)); ; {
+		var p listed
+		if err := dec.Decode(&p); errors.Is(err, io.EOF) {
+			return packages
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		packages = append(packages, p)
 	}
 }

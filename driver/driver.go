@@ -54,6 +54,9 @@ type Spec struct {
 	Network Network `json:"network,omitzero"`
 	// Shares are directories and files of the host that the guest can mount.
 	Shares []Share `json:"shares,omitempty"`
+	// Untrusted: the machine runs code that may attack it; where machines are no boundary, it is
+	// not started (ErrUnsupported).
+	Untrusted bool `json:"untrusted,omitempty"`
 	// Annotations are kept with the machine and returned by Info; the driver does not read them.
 	Annotations map[string]string `json:"annotations,omitempty"`
 }
@@ -66,6 +69,9 @@ type Guest struct {
 	Version string `json:"version"`
 	// Arch is a GOARCH, "" the host's.
 	Arch string `json:"arch,omitempty"`
+	// SandboxPort is the vsock port on which the guest serves the sandbox contract as plain
+	// gRPC; it has no link then. 0: it is reached over the link.
+	SandboxPort uint32 `json:"sandboxPort,omitempty"`
 }
 
 // Disk is a raw disk image on the host. ID is at most 20 characters of [A-Za-z0-9-]

@@ -38,10 +38,11 @@ func (a *app) findGuest() (driver.Guest, error) {
 			return driver.Guest{}, fmt.Errorf("find guest bundle: %w", err)
 		}
 		return driver.Guest{
-			Kernel:  filepath.Join(dir, bundle.KernelFile),
-			Initrd:  filepath.Join(dir, bundle.InitrdFile),
-			Version: m.Version,
-			Arch:    m.Arch,
+			Kernel:      filepath.Join(dir, bundle.KernelFile),
+			Initrd:      filepath.Join(dir, bundle.InitrdFile),
+			Version:     m.Version,
+			Arch:        m.Arch,
+			SandboxPort: m.SandboxPort,
 		}, nil
 	}
 	return driver.Guest{}, remedy(fmt.Errorf("no guest bundle in %s", strings.Join(places, ", ")), "build one with make guest, or name one with --guest")

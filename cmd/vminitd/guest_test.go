@@ -73,7 +73,7 @@ func TestGuest(t *testing.T) {
 	})
 	t.Run("limits are set", func(t *testing.T) {
 		for file, want := range map[string]string{
-			"cpu.max": "50000 100000\n", "memory.max": "67108864\n", "memory.swap.max": "0\n", "memory.oom.group": "1\n", "pids.max": "4096\n",
+			"cpu.max": "50000 100000\n", "memory.max": "67108864\n", "memory.swap.max": "0\n", "memory.oom.group": "1\n",
 			"cpu.weight": "1\n",
 		} {
 			r := m.exec(&agentpb.ExecRequest_Start{Container: "web", Argv: []string{"/probe", "cat", "/sys/fs/cgroup/" + file}}, "")

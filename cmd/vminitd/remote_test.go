@@ -44,7 +44,7 @@ func TestRemote(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer guest.Close()
-	guest.Attach(podless{m.conn}, m.session)
+	guest.Attach(podless{m.conn}, remote.OverLink(m.session))
 	m.AgentClient = agentpb.NewAgentClient(guest.Conn())
 	began := time.Now()
 	m.configure()

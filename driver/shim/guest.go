@@ -4,18 +4,16 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"sync"
 	"time"
 
 	"github.com/go-logr/logr"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/credentials/insecure"
-	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/durationpb"
 
+	"github.com/firkin-dev/firkin-reconcile/driver"
 	"github.com/firkin-dev/firkin-reconcile/guest/agentpb"
 	"github.com/firkin-dev/firkin-reconcile/guest/link"
 	"github.com/firkin-dev/firkin-reconcile/guest/remote"
@@ -28,10 +26,10 @@ const (
 )
 
 type guestOptions struct {
-	// Link opens a new connection to the guest's byte link.
-	Link   func(context.Context) (net.Conn, error)
-	Hello  link.Hello
-	LogDir string
+	// Open opens a new session with the guest; the one before is over.
+	Open      func(context.Context) (session, error)
+	MachineID string
+	LogDir    string
 	// PowerOff ends the machine of a guest that cannot do it itself.
 	PowerOff func() error
 	Log      logr.Logger
@@ -43,7 +41,7 @@ type guestOptions struct {
 type guest struct {
 	opt     guestOptions
 	ready   flag // the agent has answered
-	refused flag // the guest is not the one we started
+	refused flag // the guest is not the one we started, or cannot be reached at all
 	logs    *logWriter
 	stand   *remote.Guest // the agent of a guest without one; nil: none
 
@@ -74,7 +72,7 @@ func (g *guest) run(ctx context.Context) {
 			return
 		}
 		g.opt.Log.V(1).Info("session ended", "cause", err.Error())
-		if errors.Is(err, link.ErrRefused) || errors.Is(err, errOtherGuest) {
+		if errors.Is(err, link.ErrRefused) || errors.Is(err, errOtherGuest) || errors.Is(err, driver.ErrUnsupported) {
 			g.mu.Lock()
 			g.refuse = err
 			g.mu.Unlock()
@@ -100,21 +98,12 @@ func (g *guest) session(ctx context.Context) error {
 	}
 	opening, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	stream, err := g.opt.Link(opening)
-	if err != nil {
-		return err
-	}
-	s, err := link.Open(opening, stream, g.opt.Hello)
+	s, err := g.opt.Open(opening)
 	if err != nil {
 		return err
 	}
 	defer s.Close()
-	conn, err := dialAgent(s)
-	if err != nil {
-		return err
-	}
-	defer conn.Close()
-	served, leave, err := g.agentOf(opening, s, conn)
+	served, leave, err := g.agentOf(opening, s)
 	if err != nil {
 		return err
 	}
@@ -139,19 +128,6 @@ func (g *guest) session(ctx context.Context) error {
 	}
 }
 
-// dialAgent makes the gRPC connection of a session.
-func dialAgent(s *link.Session) (*grpc.ClientConn, error) {
-	return grpc.NewClient("passthrough:agent",
-		grpc.WithTransportCredentials(insecure.NewCredentials()),
-		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return s.Dial(ctx, link.AgentPort) }),
-		grpc.WithDefaultCallOptions(grpc.ForceCodecV2(newFrugalCodec()), grpc.MaxCallRecvMsgSize(maxMessage), grpc.MaxCallSendMsgSize(maxMessage)),
-		grpc.WithMaxHeaderListSize(maxHeaders),
-		grpc.WithReadBufferSize(ioBuffer), grpc.WithWriteBufferSize(ioBuffer),
-		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: agentPing, Timeout: agentPingLimit}),
-		grpc.WithConnectParams(grpc.ConnectParams{Backoff: clientBackoff(), MinConnectTimeout: callLimit}),
-		grpc.WithDisableServiceConfig(), grpc.WithIdleTimeout(0))
-}
-
 // confirm checks that the agent answers and is this machine's.
 func (g *guest) confirm(ctx context.Context, agent agentpb.AgentClient) error {
 	ctx, cancel := context.WithTimeout(ctx, callLimit)
@@ -160,7 +136,7 @@ func (g *guest) confirm(ctx context.Context, agent agentpb.AgentClient) error {
 	if err != nil {
 		return fmt.Errorf("describe guest: %w", err)
 	}
-	if uid := state.GetPod().GetUid(); uid != "" && uid != g.opt.Hello.MachineID {
+	if uid := state.GetPod().GetUid(); uid != "" && uid != g.opt.MachineID {
 		return fmt.Errorf("describe guest: %w: it says %.64q", errOtherGuest, uid)
 	}
 	return setTime(ctx, agent)

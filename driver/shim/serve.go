@@ -2,7 +2,6 @@ package shim
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -20,7 +19,6 @@ import (
 	"github.com/firkin-dev/firkin-reconcile/driver"
 	"github.com/firkin-dev/firkin-reconcile/driver/shim/shimpb"
 	"github.com/firkin-dev/firkin-reconcile/driver/unixsock"
-	"github.com/firkin-dev/firkin-reconcile/guest/link"
 )
 
 // ServeOptions say what a shim holds.
@@ -142,10 +140,8 @@ func (h *holder) run(ctx context.Context) exitNote {
 		return exitNote{Error: fmt.Sprintf("start %s: %v", h.opt.VMM.Name(), err), Transient: errors.Is(err, driver.ErrTransient), Dead: true}
 	}
 	h.vm = vm
-	hello := link.Hello{MachineID: h.spec.ID}
-	_, _ = rand.Read(hello.Token[:]) // never fails
 	h.guest = newGuest(guestOptions{
-		Link: vm.Link, Hello: hello, LogDir: filepath.Join(h.opt.Dir, logsDir), PowerOff: vm.Kill, Log: h.opt.Log,
+		Open: opener(vm, h.spec), MachineID: h.spec.ID, LogDir: filepath.Join(h.opt.Dir, logsDir), PowerOff: vm.Kill, Log: h.opt.Log,
 	})
 	h.started.raise()
 	life, end := context.WithCancel(context.WithoutCancel(ctx))

@@ -147,10 +147,14 @@ func (m *machine) askReady(ctx context.Context) error {
 	return nil
 }
 
-// bootFailure says why a shim ended before its machine was ready.
+// bootFailure says why a shim ended before its machine was ready. It does not say when, which
+// is now: a boot that fails again for the same cause reads the same.
 func (m *machine) bootFailure() error {
 	if note, ok := readExit(m.dir); ok {
 		err := errors.New(note.words())
+		if note.Error != "" {
+			err = errors.New("boot failed: " + note.Error)
+		}
 		if note.Transient {
 			return fmt.Errorf("%w: %w", driver.ErrTransient, err)
 		}

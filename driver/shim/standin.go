@@ -8,17 +8,16 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/firkin-dev/firkin-reconcile/guest/agentpb"
-	"github.com/firkin-dev/firkin-reconcile/guest/link"
 	"github.com/firkin-dev/firkin-reconcile/guest/remote"
 )
 
 // agentOf returns the connection on which the session's pod service is reached: the guest's own,
 // or that of the agent which runs here when the guest serves the sandbox contract alone. The
 // agent was asked who it is. leave ends its use of the session.
-func (g *guest) agentOf(ctx context.Context, s *link.Session, conn *grpc.ClientConn) (_ *grpc.ClientConn, leave func(), _ error) {
-	err := g.confirm(ctx, agentpb.NewAgentClient(conn))
+func (g *guest) agentOf(ctx context.Context, s session) (_ *grpc.ClientConn, leave func(), _ error) {
+	err := g.confirm(ctx, agentpb.NewAgentClient(s.Conn()))
 	if err == nil {
-		return conn, func() {}, nil
+		return s.Conn(), func() {}, nil
 	}
 	if status.Code(err) != codes.Unimplemented {
 		return nil, nil, err
@@ -26,7 +25,7 @@ func (g *guest) agentOf(ctx context.Context, s *link.Session, conn *grpc.ClientC
 	if err := g.standIn(s); err != nil {
 		return nil, nil, err
 	}
-	g.stand.Attach(conn, s)
+	g.stand.Attach(s.Conn(), s.Streams())
 	if err := g.confirm(ctx, agentpb.NewAgentClient(g.stand.Conn())); err != nil {
 		g.stand.Detach()
 		return nil, nil, err
@@ -35,7 +34,7 @@ func (g *guest) agentOf(ctx context.Context, s *link.Session, conn *grpc.ClientC
 }
 
 // standIn makes the agent of this boot of the guest, unless there is one. It is for run's goroutine.
-func (g *guest) standIn(s *link.Session) error {
+func (g *guest) standIn(s session) error {
 	if g.stand != nil && g.stand.BootID() == s.BootID() {
 		return nil
 	}

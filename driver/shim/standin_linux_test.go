@@ -2,6 +2,7 @@ package shim_test
 
 import (
 	"context"
+	"errors"
 	"net"
 	"os"
 	"path/filepath"
@@ -24,8 +25,35 @@ func newPodless() driver.VMM { return podless{} }
 
 func (podless) Name() string { return "podless" }
 
-func (podless) Start(context.Context, driver.Spec, string, *os.File) (driver.VM, error) {
-	return &podlessVM{guest: remotetest.New(uuid.NewString()), done: make(chan struct{})}, nil
+func (podless) Start(_ context.Context, spec driver.Spec, _ string, _ *os.File) (driver.VM, error) {
+	vm := &podlessVM{guest: remotetest.New(uuid.NewString()), done: make(chan struct{})}
+	if spec.Guest.SandboxPort == 0 {
+		return vm, nil
+	}
+	dir, err := os.MkdirTemp("", "fk")
+	if err != nil {
+		return nil, err
+	}
+	ported := &portedVM{podlessVM: vm, Ports: remotetest.Ports{Dir: dir}}
+	if ported.stop, err = vm.guest.ServePorts(ported.Ports, spec.Guest.SandboxPort); err != nil {
+		return nil, errors.Join(err, os.RemoveAll(dir))
+	}
+	return ported, nil
+}
+
+// portedVM is one whose guest has no link either.
+type portedVM struct {
+	*podlessVM
+	remotetest.Ports
+	stop func() error
+}
+
+func (v *portedVM) Link(context.Context) (net.Conn, error) {
+	return nil, errors.New("this guest has no link")
+}
+
+func (v *portedVM) Kill() error {
+	return errors.Join(v.stop(), os.RemoveAll(v.Dir), v.podlessVM.Kill())
 }
 
 type podlessVM struct {
@@ -67,9 +95,27 @@ func (v *podlessVM) Kill() error {
 	return nil
 }
 
-// TestGuestWithoutPodService: a pod in a guest that serves the sandbox contract alone.
+// TestGuestWithoutPodService: a pod in a guest that serves the sandbox contract alone, over the
+// link or on a port of its own.
 func TestGuestWithoutPodService(t *testing.T) {
-	m := create(t, driverIn(t, shortDir(t), "--driver", "podless"))
+	for name, guest := range map[string]driver.Guest{
+		"link": {}, "port": {SandboxPort: 1024, Version: remotetest.Version},
+	} {
+		t.Run(name, func(t *testing.T) {
+			spec := newSpec()
+			spec.Guest = guest
+			m, err := driverIn(t, shortDir(t), "--driver", "podless").Create(limit(t), spec)
+			if err != nil {
+				t.Fatal(err)
+			}
+			podWithoutService(t, m)
+		})
+	}
+}
+
+// podWithoutService runs a pod on a machine whose guest has no pod service.
+func podWithoutService(t *testing.T, m driver.Machine) {
+	t.Helper()
 	a := configure(t, m)
 	state, err := a.Describe(limit(t), &agentpb.DescribeRequest{})
 	if err != nil || state.GetAgentVersion() != agentpb.SandboxPrefix+remotetest.Version || state.GetPod().GetName() != "web" {
@@ -90,6 +136,16 @@ func TestGuestWithoutPodService(t *testing.T) {
 	}
 	if i := info(t, m); i.State != driver.StateStopped {
 		t.Errorf("stopped: %+v", i)
+	}
+}
+
+// TestPortOfAnotherDriver: a guest that is reached on a port is refused, at once, where there are no ports.
+func TestPortOfAnotherDriver(t *testing.T) {
+	spec := newSpec()
+	spec.Guest.SandboxPort = 1024
+	_, err := driverIn(t, shortDir(t), "--driver", "sim").Create(limit(t), spec)
+	if err == nil || !strings.Contains(err.Error(), "vsock port 1024: not supported") {
+		t.Errorf("got %v", err)
 	}
 }
 

@@ -33,6 +33,10 @@ type Manifest struct {
 	// Cmdline are the kernel arguments the guest is made for. A VMM adds its own
 	// (console, clock).
 	Cmdline []string `json:"cmdline"`
+	// SandboxPort is the vsock port on which the guest serves the sandbox contract as plain gRPC
+	// (Apple's vminitd: 1024), without our link. Left out, the guest is reached over the link, as
+	// those of mkbundle are.
+	SandboxPort uint32 `json:"sandboxPort,omitempty"`
 	// Packages are the distribution packages it was built from, sorted by name.
 	Packages []Package `json:"packages"`
 	// Files are the kernel and the initramfs.

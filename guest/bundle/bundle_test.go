@@ -20,7 +20,7 @@ func TestRead(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	data, err := json.Marshal(Manifest{Version: "v", Files: []File{{Name: KernelFile, Bytes: 3}, {Name: InitrdFile, Bytes: 2}}})
+	data, err := json.Marshal(Manifest{Version: "v", SandboxPort: 1024, Files: []File{{Name: KernelFile, Bytes: 3}, {Name: InitrdFile, Bytes: 2}}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -34,7 +34,7 @@ func TestRead(t *testing.T) {
 		t.Errorf("a wrong size gives %v", err)
 	}
 	write(InitrdFile, []byte("ok"))
-	if m, err := Read(dir); err != nil || m.Version != "v" {
+	if m, err := Read(dir); err != nil || m.Version != "v" || m.SandboxPort != 1024 {
 		t.Errorf("got %+v, %v", m, err)
 	}
 	write(ManifestFile, []byte("{}"))

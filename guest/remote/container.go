@@ -13,15 +13,9 @@ import (
 
 	"github.com/firkin-dev/firkin-reconcile/guest/agent"
 	"github.com/firkin-dev/firkin-reconcile/guest/agentpb"
-	"github.com/firkin-dev/firkin-reconcile/guest/runtime"
+	"github.com/firkin-dev/firkin-reconcile/guest/ocispec"
 	"github.com/firkin-dev/firkin-reconcile/guest/sandboxpb"
 )
-
-// messageFile is what a container sees at its termination message's path, in its directory.
-const messageFile = "termination-message"
-
-// maxMessage is how much of a termination message counts, Kubernetes' 4 KiB.
-const maxMessage = 4096
 
 // Prepare implements agent.Runtime.
 func (r *Runtime) Prepare(ctx context.Context, id string, spec *agentpb.ContainerSpec) error {
@@ -59,7 +53,7 @@ func (r *Runtime) prepare(ctx context.Context, c *container, spec *agentpb.Conta
 		}
 	}
 	merged := path.Join(c.dir, "merged")
-	options := runtime.OverlayOptions(lower, path.Join(c.dir, "upper"), path.Join(c.dir, "work"))
+	options := ocispec.OverlayOptions(lower, path.Join(c.dir, "upper"), path.Join(c.dir, "work"))
 	if err := r.mount(ctx, "overlay", "overlay", merged, options); err != nil {
 		return err
 	}
@@ -70,8 +64,8 @@ func (r *Runtime) prepare(ctx context.Context, c *container, spec *agentpb.Conta
 	r.mu.Lock()
 	hostname := r.hostname
 	r.mu.Unlock()
-	oci, err := runtime.Elsewhere{Container: spec, Hostname: hostname, Root: merged, Cgroup: "/firkin/" + c.id, Binds: binds}.Spec()
-	if errors.Is(err, runtime.ErrNeedsImage) {
+	oci, err := ocispec.Elsewhere(ocispec.Input{Container: spec, Hostname: hostname, Root: merged, Cgroup: "/firkin/" + c.id, Binds: binds})
+	if errors.Is(err, ocispec.ErrNeedsImage) {
 		return refuse("container %s: %v", spec.GetName(), err)
 	}
 	if err != nil {
@@ -84,28 +78,28 @@ func (r *Runtime) prepare(ctx context.Context, c *container, spec *agentpb.Conta
 }
 
 // binds makes the files that every container gets, and adds its volumes.
-func (r *Runtime) binds(ctx context.Context, c *container, spec *agentpb.ContainerSpec) ([]runtime.Bind, error) {
+func (r *Runtime) binds(ctx context.Context, c *container, spec *agentpb.ContainerSpec) ([]ocispec.Bind, error) {
 	r.mu.Lock()
-	files := runtime.GeneratedFiles(r.hostname, r.network)
+	files := ocispec.GeneratedFiles(r.hostname, r.network)
 	r.mu.Unlock()
-	var binds []runtime.Bind
+	var binds []ocispec.Bind
 	for _, target := range slices.Sorted(maps.Keys(files)) {
 		source := path.Join(c.dir, "files", path.Base(target))
 		if err := r.write(ctx, source, files[target], 0o644); err != nil {
 			return nil, err
 		}
-		binds = append(binds, runtime.Bind{Source: source, Target: target, File: true})
+		binds = append(binds, ocispec.Bind{Source: source, Target: target, File: true})
 	}
 	for _, m := range spec.GetMounts() {
-		binds = append(binds, runtime.Bind{Source: r.emptyDirPath(m.GetVolume()), Target: path.Clean(m.GetPath()), ReadOnly: m.GetReadOnly()})
+		binds = append(binds, ocispec.Bind{Source: r.emptyDirPath(m.GetVolume()), Target: path.Clean(m.GetPath()), ReadOnly: m.GetReadOnly()})
 	}
 	if target := spec.GetTerminationMessagePath(); target != "" {
-		source := path.Join(c.dir, messageFile)
+		source := path.Join(c.dir, ocispec.MessageFile)
 		if err := r.write(ctx, source, "", 0o666); err != nil { // whoever the container runs as writes to it
 			return nil, err
 		}
 		c.message = true
-		binds = append(binds, runtime.Bind{Source: source, Target: path.Clean(target), File: true})
+		binds = append(binds, ocispec.Bind{Source: source, Target: path.Clean(target), File: true})
 	}
 	return binds, nil
 }
@@ -127,8 +121,8 @@ func (r *Runtime) TerminationMessage(ctx context.Context, id string) ([]byte, er
 	if err != nil || !c.message {
 		return nil, err
 	}
-	text, err := r.read(ctx, path.Join(c.dir, messageFile), 1<<20)
-	return text[max(0, len(text)-maxMessage):], failed(err, "read termination message of container %s", id)
+	text, err := r.read(ctx, path.Join(c.dir, ocispec.MessageFile), 1<<20)
+	return text[max(0, len(text)-ocispec.MaxMessage):], failed(err, "read termination message of container %s", id)
 }
 
 // Clean implements agent.Runtime.
@@ -150,8 +144,10 @@ func (r *Runtime) Clean(ctx context.Context, id string) error {
 }
 
 func (r *Runtime) clean(ctx context.Context, c *container) error {
-	if err := r.deleteProcess(ctx, c.id, c.id); err != nil {
-		return err
+	if r.made(c) {
+		if err := r.deleteProcess(ctx, c.id, c.id); err != nil {
+			return err
+		}
 	}
 	if err := r.unmount(ctx, path.Join(c.dir, "merged")); err != nil {
 		return err

@@ -2,7 +2,8 @@
 // com.apple.containerization.sandbox.v3 and nothing of ours. The pod's agent then runs on the
 // host, beside it, with all it knows of restarts, exit codes and output, and has this package
 // do the work by calls of that contract: mounts, directories, OCI processes and their streams,
-// trim.
+// trim. Streams go over the link (OverLink), or over ports of the host where there is none
+// (OverPorts).
 //
 // What the contract cannot do is refused with codes.Unimplemented, and what was asked for is
 // said. The agent's records are in the host process' memory: they end with it, as the machine does.

@@ -65,6 +65,16 @@ func codeOf(err error) codes.Code {
 	return status.Code(err)
 }
 
+// answered tells whether a failed call failed by the guest's word, and not on the way, where it is
+// not known what the guest did.
+func answered(err error) bool {
+	switch status.Code(err) {
+	case codes.Unavailable, codes.Canceled, codes.DeadlineExceeded, codes.Unknown:
+		return false
+	}
+	return true
+}
+
 // unless is err, but for one with one of these codes.
 func unless(err error, fine ...codes.Code) error {
 	for _, c := range fine {

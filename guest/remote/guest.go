@@ -8,14 +8,10 @@ import (
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
-	"google.golang.org/grpc/test/bufconn"
 
 	"github.com/firkin-dev/firkin-reconcile/guest/agent"
 	"github.com/firkin-dev/firkin-reconcile/guest/agentpb"
 )
-
-// pipeBytes is the buffer of the pipe to the agent.
-const pipeBytes = 64 << 10
 
 // Guest is the pod service of a guest that has none: the agent runs here.
 type Guest struct {
@@ -28,10 +24,10 @@ type Guest struct {
 
 // NewGuest makes the pod service for one boot of a guest, whose version is its own word. Close ends it.
 func NewGuest(version string, opt Options) (*Guest, error) {
-	pipe := bufconn.Listen(pipeBytes)
+	pipe := newPipe()
 	conn, err := grpc.NewClient("passthrough:agent",
 		grpc.WithTransportCredentials(insecure.NewCredentials()),
-		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return pipe.DialContext(ctx) }),
+		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return pipe.dial(ctx) }),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(agent.MaxMessage), grpc.MaxCallSendMsgSize(agent.MaxMessage)),
 		grpc.WithMaxHeaderListSize(agent.MaxHeaders), grpc.WithDisableServiceConfig(), grpc.WithIdleTimeout(0))
 	if err != nil {

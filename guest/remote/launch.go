@@ -14,7 +14,7 @@ import (
 
 	"github.com/firkin-dev/firkin-reconcile/guest/agent"
 	"github.com/firkin-dev/firkin-reconcile/guest/agentpb"
-	"github.com/firkin-dev/firkin-reconcile/guest/runtime"
+	"github.com/firkin-dev/firkin-reconcile/guest/ocispec"
 	"github.com/firkin-dev/firkin-reconcile/guest/sandboxpb"
 )
 
@@ -53,7 +53,7 @@ func (r *Runtime) Exec(ctx context.Context, id string, req *agentpb.ExecRequest_
 	}
 	p, err := r.launch(ctx, launch{
 		container: id, id: fmt.Sprintf("exec-%d", r.execs.Add(1)),
-		spec:  &specs.Spec{Version: spec.Version, Process: runtime.ExecSpec(spec.Process, req)},
+		spec:  &specs.Spec{Version: spec.Version, Process: ocispec.Exec(spec.Process, req)},
 		stdin: req.GetStdin(), stdio: stdio,
 	})
 	if err != nil {
@@ -87,7 +87,11 @@ func (r *Runtime) launch(ctx context.Context, l launch) (*process, error) {
 	if err != nil {
 		return nil, err
 	}
-	c, err := r.create(ctx, s, l)
+	c, err := s.create(ctx, l)
+	if err != nil && answered(err) {
+		return nil, err // and nothing is there
+	}
+	r.setMade(l.container, true)
 	if err != nil {
 		return nil, also(err, r.deleteProcess(context.WithoutCancel(ctx), l.container, l.id))
 	}
@@ -106,28 +110,33 @@ func (r *Runtime) launch(ctx context.Context, l launch) (*process, error) {
 }
 
 // create makes the process known to the guest and connects its streams.
-func (r *Runtime) create(ctx context.Context, s *session, l launch) (*connections, error) {
+func (s *session) create(ctx context.Context, l launch) (_ *connections, err error) {
 	config, err := json.Marshal(l.spec)
 	if err != nil {
 		return nil, err
 	}
 	req := &sandboxpb.CreateProcessRequest{Id: l.id, ContainerID: &l.container, Configuration: config}
-	var ports [3]uint32
+	var streams [3]Stream
 	want := [3]bool{l.stdin, true, !l.spec.Process.Terminal}
 	for i, field := range []**uint32{&req.Stdin, &req.Stdout, &req.Stderr} {
-		if want[i] {
-			ports[i] = r.newPort()
-			*field = &ports[i]
-		}
-	}
-	c := &connections{}
-	group, both := errgroup.WithContext(ctx)
-	for i, port := range ports {
 		if !want[i] {
 			continue
 		}
+		port := newPort()
+		if streams[i], err = s.streams.Expect(port); err != nil {
+			return nil, err
+		}
+		defer streams[i].Close()
+		*field = &port
+	}
+	c := &connections{}
+	group, both := errgroup.WithContext(ctx)
+	for i, stream := range streams {
+		if stream == nil {
+			continue
+		}
 		group.Go(func() (err error) {
-			c.conns[i], err = s.dial(both, port)
+			c.conns[i], err = stream.Take(both)
 			return err
 		})
 	}

@@ -18,8 +18,9 @@ import (
 	"github.com/firkin-dev/firkin-reconcile/guest/remote/remotetest"
 )
 
-func TestPod(t *testing.T) {
-	h := newHarness(t)
+func TestPod(t *testing.T) { overBoth(t, testPod) }
+
+func testPod(t *testing.T, h *harness) {
 	state, err := h.Describe(h.ctx, &agentpb.DescribeRequest{})
 	if err != nil || state.GetAgentVersion() != "sandbox/test" || !agentpb.SandboxOnly(state.GetAgentVersion()) || state.GetBootId() != "boot" {
 		t.Fatal(state, err)
@@ -106,8 +107,9 @@ func TestRemoveEndsByItself(t *testing.T) {
 	}
 }
 
-func TestExec(t *testing.T) {
-	h := newHarness(t)
+func TestExec(t *testing.T) { overBoth(t, testExec) }
+
+func testExec(t *testing.T, h *harness) {
 	h.configure()
 	h.add(&agentpb.ContainerSpec{Name: "web", Argv: []string{"forever"}})
 	stream, err := h.Exec(h.ctx)
@@ -142,8 +144,9 @@ func TestExec(t *testing.T) {
 }
 
 // TestSessions: a container outlives the session that it was started over, and its end is seen by the next.
-func TestSessions(t *testing.T) {
-	h := newHarness(t)
+func TestSessions(t *testing.T) { overBoth(t, testSessions) }
+
+func testSessions(t *testing.T, h *harness) {
 	h.configure()
 	h.add(&agentpb.ContainerSpec{Name: "web", Argv: []string{"forever"}})
 	h.hangUp()
@@ -159,8 +162,25 @@ func TestSessions(t *testing.T) {
 	}
 }
 
-func TestStartFails(t *testing.T) {
-	h := newHarness(t)
+// TestOutputOverPorts: what is put out while there is no session is not lost where streams are
+// connections of their own.
+func TestOutputOverPorts(t *testing.T) {
+	h := newHarnessWith(t, nil, newPorts(t))
+	h.configure()
+	h.add(&agentpb.ContainerSpec{Name: "web", Argv: []string{"wait", "for", "it"}})
+	h.hangUp()
+	_, p := h.programs.Of("web")
+	p.GoOn()
+	h.connect()
+	ended, err := h.WaitContainer(h.ctx, &agentpb.WaitContainerRequest{Name: "web"})
+	if err != nil || ended.GetExitCode() != 3 || !strings.Contains(string(ended.GetTail()), "for it") {
+		t.Errorf("wait: %v %v", ended, err)
+	}
+}
+
+func TestStartFails(t *testing.T) { overBoth(t, testStartFails) }
+
+func testStartFails(t *testing.T, h *harness) {
 	h.configure()
 	_, err := h.AddContainer(h.ctx, &agentpb.AddContainerRequest{Container: spec(&agentpb.ContainerSpec{Name: "web", Argv: []string{"missing"}})})
 	if err == nil || !strings.Contains(err.Error(), `"missing" not found`) {
@@ -177,6 +197,17 @@ func TestBareGuest(t *testing.T) {
 	h := newHarness(t)
 	h.files.Bare = true
 	h.configure()
+	for range 2 { // what fails leaves nothing in the way of what comes next
+		for want, c := range map[string]*agentpb.ContainerSpec{
+			`"missing" not found`: {Name: "web", Argv: []string{"missing"}},
+			"runAsNonRoot":        {Name: "web", Argv: []string{"forever"}, User: "app", Security: &agentpb.SecurityContext{NonRoot: true}},
+		} {
+			_, err := h.AddContainer(h.ctx, &agentpb.AddContainerRequest{Container: spec(c)})
+			if err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "no such process") {
+				t.Errorf("got %v", err)
+			}
+		}
+	}
 	h.add(&agentpb.ContainerSpec{Name: "web", Argv: []string{"say", "hello"}})
 	if r, err := h.WaitContainer(h.ctx, &agentpb.WaitContainerRequest{Name: "web"}); err != nil || r.GetExitCode() != 3 {
 		t.Errorf("wait: %v %v", r, err)
@@ -254,7 +285,7 @@ func TestReboot(t *testing.T) {
 	before.configure()
 	before.add(&agentpb.ContainerSpec{Name: "web", Argv: []string{"forever"}})
 	before.closed = true
-	h := newHarnessWith(t, before.guest.Close())
+	h := newHarnessWith(t, before.guest.Close(), nil)
 	h.configure()
 	state, err := h.Describe(h.ctx, &agentpb.DescribeRequest{})
 	if err != nil || len(state.GetContainers()) != 1 || state.GetContainers()[0].GetState() != agentpb.ContainerState_TERMINATED {

@@ -166,5 +166,25 @@ func (r *Runtime) deleteProcess(ctx context.Context, container, id string) error
 	if err == nil {
 		_, err = s.DeleteProcess(ctx, &sandboxpb.DeleteProcessRequest{Id: id, ContainerID: &container})
 	}
-	return unless(err, codes.NotFound)
+	if err = unless(err, codes.NotFound); err == nil && id == container {
+		r.setMade(container, false)
+	}
+	return err
+}
+
+// setMade notes whether the guest may know a container.
+func (r *Runtime) setMade(id string, made bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if c := r.containers[id]; c != nil {
+		c.made = made
+	}
+}
+
+// made tells whether the guest may know a container. One that it does not know is not asked for:
+// what is not there is an error of any kind to some guests.
+func (r *Runtime) made(c *container) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return c.made
 }

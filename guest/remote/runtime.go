@@ -2,7 +2,8 @@ package remote
 
 import (
 	"context"
-	"net"
+	"crypto/rand"
+	"encoding/binary"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -19,13 +20,18 @@ import (
 // callLimit bounds a call that nobody else bounds.
 const callLimit = 10 * time.Second
 
-// firstPort is where the ports of streams begin; they are counted up from it.
-const firstPort = 1 << 20
+// Ports of streams are chosen at random from firstPort on, so that no other process of the guest
+// can guess them where it could use them.
+const (
+	firstPort = 1 << 20
+	portRange = 1 << 31
+)
 
-// Streams opens streams to ports on which the guest waits (link.Session). The error wraps
-// link.ErrPortRefused when it does not wait there.
-type Streams interface {
-	Dial(ctx context.Context, port uint32) (net.Conn, error)
+// newPort is a port that no other stream has, as good as certainly.
+func newPort() uint32 {
+	var b [4]byte
+	_, _ = rand.Read(b[:]) // it never fails
+	return firstPort + binary.BigEndian.Uint32(b[:])%portRange
 }
 
 // Options of a Runtime.
@@ -43,7 +49,6 @@ type Options struct {
 // waits for the next one where what it does is not lost with a session.
 type Runtime struct {
 	opt   Options
-	port  atomic.Uint32
 	execs atomic.Uint64
 	// mounting holds one token: who has it mounts or unmounts a template, or the store.
 	mounting chan struct{}
@@ -71,6 +76,10 @@ type session struct {
 	streams Streams
 }
 
+func newSession(conn grpc.ClientConnInterface, streams Streams) *session {
+	return &session{SandboxContextClient: sandboxpb.NewSandboxContextClient(conn), streams: streams}
+}
+
 // container is one that Prepare made.
 type container struct {
 	id, dir string
@@ -78,23 +87,22 @@ type container struct {
 	spec    *specs.Spec
 	stdin   bool
 	message bool // it has a file for its last words
+	made    bool // the guest was told of it, and may know it
 }
 
 // New makes the Runtime of one boot of a guest. Close ends its goroutines.
 func New(opt Options) *Runtime {
-	r := &Runtime{
+	return &Runtime{
 		opt: opt, state: opt.State, mounting: make(chan struct{}, 1), closed: make(chan struct{}), attached: make(chan struct{}),
 		dirs: map[string]bool{}, templates: map[string]int{}, containers: map[string]*container{},
 	}
-	r.port.Store(firstPort)
-	return r
 }
 
 // Attach has the Runtime use a session, in the place of the one before.
 func (r *Runtime) Attach(conn grpc.ClientConnInterface, streams Streams) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.session = &session{SandboxContextClient: sandboxpb.NewSandboxContextClient(conn), streams: streams}
+	r.session = newSession(conn, streams)
 	close(r.attached)
 	r.attached = make(chan struct{})
 }

@@ -8,7 +8,7 @@ import (
 	"google.golang.org/grpc/codes"
 
 	"github.com/firkin-dev/firkin-reconcile/guest/agentpb"
-	"github.com/firkin-dev/firkin-reconcile/guest/runtime"
+	"github.com/firkin-dev/firkin-reconcile/guest/ocispec"
 	"github.com/firkin-dev/firkin-reconcile/guest/sandboxpb"
 )
 
@@ -31,8 +31,7 @@ func (r *Runtime) OpenStore(ctx context.Context, req *agentpb.ConfigureRequest) 
 	if err := r.settle(ctx, req); err != nil {
 		return err
 	}
-	pod := req.GetPod()
-	dir := path.Join(runtime.StoreDir, "pods", pod.GetNamespace()+"_"+pod.GetName())
+	dir := ocispec.PodDir(req.GetPod())
 	err := r.exclusive(ctx, func() error { return r.openStore(ctx, dir) })
 	if err != nil {
 		return failed(err, "open store")
@@ -46,16 +45,15 @@ func (r *Runtime) OpenStore(ctx context.Context, req *agentpb.ConfigureRequest) 
 // openStore mounts the store and what goes with it, and makes the pod's directories.
 func (r *Runtime) openStore(ctx context.Context, dir string) error {
 	if !r.opened {
-		device, err := r.waitDisk(ctx, runtime.StoreSerial)
+		device, err := r.waitDisk(ctx, ocispec.StoreSerial)
 		if err != nil {
 			return err
 		}
-		if err := r.mount(ctx, "ext4", device, runtime.StoreDir, "nodev", "nodiscard", "errors=remount-ro"); err != nil {
+		if err := r.mount(ctx, "ext4", device, ocispec.StoreDir, "nodev", "nodiscard", "errors=remount-ro"); err != nil {
 			return err
 		}
-		shm, options := runtime.SharedMemoryDir()
-		if err := r.mount(ctx, "tmpfs", "shm", shm, options...); err != nil {
-			return also(err, r.umount(ctx, runtime.StoreDir, 0))
+		if err := r.mount(ctx, "tmpfs", "shm", ocispec.SharedMemoryDir, ocispec.SharedMemoryOptions()...); err != nil {
+			return also(err, r.umount(ctx, ocispec.StoreDir, 0))
 		}
 		r.opened = true
 	}
@@ -85,7 +83,7 @@ func (r *Runtime) settle(ctx context.Context, req *agentpb.ConfigureRequest) err
 
 // StoreUsage implements agent.Runtime. A guest that cannot tell has a usage of zero.
 func (r *Runtime) StoreUsage(ctx context.Context) (*agentpb.StoreUsage, error) {
-	size, used, err := r.usage(ctx, runtime.StoreDir)
+	size, used, err := r.usage(ctx, ocispec.StoreDir)
 	if err != nil {
 		return nil, failed(err, "usage of the store")
 	}
@@ -120,7 +118,7 @@ func (r *Runtime) Trim(ctx context.Context) (uint64, error) {
 		return 0, err
 	}
 	answer, err := s.FilesystemOperation(ctx, &sandboxpb.FilesystemOperationRequest{
-		Path: runtime.StoreDir,
+		Path: ocispec.StoreDir,
 		Operation: &sandboxpb.FilesystemOperationRequest_Trim{Trim: &sandboxpb.FiTrimParams{
 			Schedule: &sandboxpb.FiTrimParams_OneShot_{OneShot: &sandboxpb.FiTrimParams_OneShot{}},
 		}},
@@ -143,7 +141,7 @@ func (r *Runtime) CloseStore(ctx context.Context) error {
 	}
 	errs = append(errs, err)
 	errs = append(errs, r.exclusive(ctx, func() error {
-		if err := r.umount(ctx, runtime.StoreDir, 0); err != nil {
+		if err := r.umount(ctx, ocispec.StoreDir, 0); err != nil {
 			return err
 		}
 		r.opened = false

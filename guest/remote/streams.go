@@ -4,78 +4,114 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"time"
 
 	"github.com/firkin-dev/firkin-reconcile/guest/link"
-	"github.com/firkin-dev/firkin-reconcile/guest/sandboxpb"
 )
 
 const (
-	// dialLimit bounds the wait for the guest to wait for a stream.
-	dialLimit = 20 * time.Second
-	// dialPoll is how often it is tried: the guest says that it waits in no other way.
+	// streamLimit bounds the wait for a stream from the guest.
+	streamLimit = 20 * time.Second
+	// dialPoll is how often a stream over the link is tried: the guest says in no other way
+	// that it waits for one.
 	dialPoll = 5 * time.Millisecond
 )
 
-// newPort is a port that no stream had before.
-func (r *Runtime) newPort() uint32 { return r.port.Add(1) }
+// Streams are how bytes of processes and files come here: one stream each, to a port that the
+// guest is told of.
+type Streams interface {
+	// Expect gets ready for one stream to a port, before the guest is told of it.
+	Expect(port uint32) (Stream, error)
+}
 
-// dial opens a stream as soon as the guest waits for it.
-func (s *session) dial(ctx context.Context, port uint32) (net.Conn, error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, dialLimit, fmt.Errorf("%w: the guest did not wait for the stream", context.DeadlineExceeded))
+// Stream is one that is expected.
+type Stream interface {
+	// Take waits until the stream is there.
+	Take(ctx context.Context) (net.Conn, error)
+	// Close ends the expectation. What Take returned lives on.
+	Close()
+}
+
+// Dialer opens streams to ports on which the guest waits (link.Session). The error wraps
+// link.ErrPortRefused when it does not wait there.
+type Dialer interface {
+	Dial(ctx context.Context, port uint32) (net.Conn, error)
+}
+
+// OverLink are the streams of a link, which are opened from here.
+func OverLink(session Dialer) Streams { return linkStreams{session} }
+
+type linkStreams struct{ session Dialer }
+
+// Expect implements Streams.
+func (l linkStreams) Expect(port uint32) (Stream, error) { return linkStream{l.session, port}, nil }
+
+type linkStream struct {
+	session Dialer
+	port    uint32
+}
+
+// Take implements Stream: it is opened as soon as the guest waits for it.
+func (l linkStream) Take(ctx context.Context) (net.Conn, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, streamLimit, fmt.Errorf("%w: the guest did not wait for the stream", context.DeadlineExceeded))
 	defer cancel()
 	for {
-		conn, err := s.streams.Dial(ctx, port)
+		conn, err := l.session.Dial(ctx, l.port)
 		if err == nil || !errors.Is(err, link.ErrPortRefused) {
 			return conn, err
 		}
 		select {
 		case <-time.After(dialPoll):
 		case <-ctx.Done():
-			return nil, fmt.Errorf("open a stream to port %d: %w", port, context.Cause(ctx))
+			return nil, fmt.Errorf("open a stream to port %d: %w", l.port, context.Cause(ctx))
 		}
 	}
 }
 
-// read returns the beginning, at most limit bytes, of a file of the guest.
-func (r *Runtime) read(ctx context.Context, path string, limit int64) ([]byte, error) {
-	s, err := r.now()
-	if err != nil {
-		return nil, err
-	}
-	ctx, cancel := context.WithTimeout(ctx, callLimit)
-	defer cancel() // ends the call, whatever is left of the file
-	port := r.newPort()
-	answers, err := s.Copy(ctx, &sandboxpb.CopyRequest{Direction: sandboxpb.CopyRequest_COPY_OUT, Path: path, VsockPort: port})
-	if err != nil {
-		return nil, err
-	}
-	metadata, err := answers.Recv()
-	switch {
-	case err != nil:
-		return nil, err
-	case metadata.GetError() != "":
-		return nil, errors.New(metadata.GetError())
-	case metadata.GetIsArchive():
-		return nil, errors.New("it is a directory")
-	}
-	conn, err := s.dial(ctx, port)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { _ = conn.Close() }() // only read
-	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
-	defer stop()
-	return io.ReadAll(io.LimitReader(conn, limit))
+// Close implements Stream.
+func (linkStream) Close() {}
+
+// Listener takes connections of the guest to a port of its host.
+type Listener interface {
+	ListenPort(port uint32) (net.Listener, error)
 }
 
-// exists tells whether there is a file at path, or what a link there leads to.
-func (s *session) exists(ctx context.Context, path string) (bool, error) {
-	answer, err := s.Stat(ctx, &sandboxpb.StatRequest{Path: path})
+// OverPorts are the streams of a guest that opens them itself, to ports of its host (vsock).
+func OverPorts(host Listener) Streams { return portStreams{host} }
+
+type portStreams struct{ host Listener }
+
+// Expect implements Streams.
+func (p portStreams) Expect(port uint32) (Stream, error) {
+	l, err := p.host.ListenPort(port)
 	if err != nil {
-		return false, err
+		return nil, fmt.Errorf("listen on port %d for the guest: %w", port, err)
 	}
-	return answer.GetError() == "" && answer.GetStat() != nil, nil
+	return portStream{l, port}, nil
 }
+
+type portStream struct {
+	listener net.Listener
+	port     uint32
+}
+
+// Take implements Stream. The first connection counts: the port is known to the guest alone, and
+// within it to nobody who does not guess it.
+func (p portStream) Take(ctx context.Context) (net.Conn, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, streamLimit, fmt.Errorf("%w: the guest opened no stream", context.DeadlineExceeded))
+	defer cancel()
+	stop := context.AfterFunc(ctx, p.Close)
+	defer stop()
+	conn, err := p.listener.Accept()
+	if err != nil && ctx.Err() != nil {
+		err = context.Cause(ctx)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("take a stream to port %d: %w", p.port, err)
+	}
+	return conn, nil
+}
+
+// Close implements Stream.
+func (p portStream) Close() { _ = p.listener.Close() } // nobody connects any more

@@ -11,68 +11,69 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/firkin-dev/firkin-reconcile/guest/agentpb"
+	"github.com/firkin-dev/firkin-reconcile/guest/ocispec"
 )
 
 // volume returns the bind mount of a volume, or of a path in one.
-func (r *Runtime) volume(c *container, i int, m *agentpb.Mount) (bindMount, error) {
+func (r *Runtime) volume(c *container, i int, m *agentpb.Mount) (ocispec.Bind, error) {
 	if !path.IsAbs(m.GetPath()) {
-		return bindMount{}, errors.New("path in the container is not absolute")
+		return ocispec.Bind{}, errors.New("path in the container is not absolute")
 	}
 	source, readOnly, err := r.volumeSource(m.GetVolume())
 	if err != nil {
-		return bindMount{}, err
+		return ocispec.Bind{}, err
 	}
 	if m.GetPropagation() != agentpb.Mount_PRIVATE {
 		if err := r.share(source); err != nil {
-			return bindMount{}, err
+			return ocispec.Bind{}, err
 		}
 	}
-	b := bindMount{
-		source: source, target: path.Clean(m.GetPath()), readOnly: readOnly || m.GetReadOnly(), propagation: m.GetPropagation(),
+	b := ocispec.Bind{
+		Source: source, Target: path.Clean(m.GetPath()), ReadOnly: readOnly || m.GetReadOnly(), Propagation: m.GetPropagation(),
 	}
 	info, err := os.Lstat(source)
 	if err != nil {
-		return bindMount{}, err
+		return ocispec.Bind{}, err
 	}
-	b.file = !info.IsDir()
+	b.File = !info.IsDir()
 	if m.GetSubPath() == "" {
 		return b, nil
 	}
-	if b.file {
-		return bindMount{}, errors.New("sub-path: the volume is a single file")
+	if b.File {
+		return ocispec.Bind{}, errors.New("sub-path: the volume is a single file")
 	}
 	return r.subPath(c, i, m, b)
 }
 
 // subPath returns the bind mount of a path in a volume. b is that of the volume.
-func (r *Runtime) subPath(c *container, i int, m *agentpb.Mount, b bindMount) (bindMount, error) {
-	root, err := openDir(b.source)
+func (r *Runtime) subPath(c *container, i int, m *agentpb.Mount, b ocispec.Bind) (ocispec.Bind, error) {
+	root, err := openDir(b.Source)
 	if err != nil {
-		return bindMount{}, err
+		return ocispec.Bind{}, err
 	}
 	defer func() { _ = root.Close() }() // opened to look below it
 	sub, err := ensureDirIn(root, m.GetSubPath())
 	if err != nil {
-		return bindMount{}, fmt.Errorf("sub-path: %w", err)
+		return ocispec.Bind{}, fmt.Errorf("sub-path: %w", err)
 	}
 	defer func() { _ = sub.Close() }() // the mount holds it
 	info, err := sub.Stat()
 	if err != nil {
-		return bindMount{}, fmt.Errorf("sub-path: %w", err)
+		return ocispec.Bind{}, fmt.Errorf("sub-path: %w", err)
 	}
-	b.file = !info.IsDir()
+	b.File = !info.IsDir()
 	// A container could swap the path for a link until crun mounts it: give crun a
 	// mount of what was found.
-	b.source = filepath.Join(c.path("volumes"), fmt.Sprint(i))
+	b.Source = filepath.Join(c.path("volumes"), fmt.Sprint(i))
 	r.mu.Lock()
-	c.binds = append(c.binds, b.source)
+	c.binds = append(c.binds, b.Source)
 	r.mu.Unlock()
-	if err := bindTo(sub, b.source); err != nil {
-		return bindMount{}, err
+	if err := bindTo(sub, b.Source); err != nil {
+		return ocispec.Bind{}, err
 	}
 	if m.GetPropagation() == agentpb.Mount_PRIVATE {
-		if err := unix.Mount("", b.source, "", unix.MS_PRIVATE|unix.MS_REC, ""); err != nil {
-			return bindMount{}, fmt.Errorf("sub-path: make mount private: %w", err)
+		if err := unix.Mount("", b.Source, "", unix.MS_PRIVATE|unix.MS_REC, ""); err != nil {
+			return ocispec.Bind{}, fmt.Errorf("sub-path: make mount private: %w", err)
 		}
 	}
 	return b, nil

@@ -138,8 +138,8 @@ func withUsername(root *specs.Root, process *specs.Process) (*specs.Process, err
 		return nil, err
 	}
 	own := *process
-	own.User.UID, own.User.GID, own.User.Username = who.uid, who.gid, ""
-	own.User.AdditionalGids = append(slices.Clone(process.User.AdditionalGids), who.groups...)
+	own.User.UID, own.User.GID, own.User.Username = who.UID, who.GID, ""
+	own.User.AdditionalGids = append(slices.Clone(process.User.AdditionalGids), who.Groups...)
 	return &own, nil
 }
 

@@ -18,9 +18,9 @@ import (
 // killLimit bounds the wait for killed processes to be gone.
 const killLimit = 10 * time.Second
 
-// prepareCgroups lets containers' cgroups have limits, and keeps devices from those that
-// are not privileged.
-func prepareCgroups() error {
+// prepareCgroups lets containers' cgroups have limits, bounds the processes of all of them,
+// of the threads that the kernel can have, and keeps devices from those that are not privileged.
+func prepareCgroups(threads int64) error {
 	dirs := []string{cgroupRoot}
 	for _, parent := range []string{containersCgroup, privilegedCgroup} {
 		dir := filepath.Join(cgroupRoot, parent)
@@ -32,6 +32,11 @@ func prepareCgroups() error {
 	for _, dir := range dirs {
 		if err := os.WriteFile(filepath.Join(dir, "cgroup.subtree_control"), []byte("+cpu +memory +pids +io"), 0); err != nil {
 			return fmt.Errorf("prepare cgroups: %w", err)
+		}
+	}
+	for _, dir := range dirs[1:] {
+		if err := limitPIDs(dir, threads); err != nil {
+			return err
 		}
 	}
 	return restrictDevices(filepath.Join(cgroupRoot, containersCgroup))

@@ -18,6 +18,7 @@ import (
 
 	"github.com/firkin-dev/firkin-reconcile/guest/agent"
 	"github.com/firkin-dev/firkin-reconcile/guest/agentpb"
+	"github.com/firkin-dev/firkin-reconcile/guest/ocispec"
 )
 
 // maxUserFile bounds what is read of an image's passwd or group.
@@ -95,7 +96,7 @@ func (c *container) mountRoot(lower string) error {
 			return err
 		}
 	}
-	options := overlayOptions(lower, c.path("upper"), c.path("work"))
+	options := ocispec.OverlayOptions(lower, c.path("upper"), c.path("work"))
 	if err := unix.Mount("overlay", c.path("merged"), "overlay", 0, options); err != nil {
 		return fmt.Errorf("mount overlay: %w", err)
 	}
@@ -113,7 +114,7 @@ func (r *Runtime) writeBundle(ctx context.Context, c *container, spec *agentpb.C
 	if err != nil {
 		return err
 	}
-	workDir, err := ensureDirIn(root, cwd(spec))
+	workDir, err := ensureDirIn(root, ocispec.WorkDir(spec))
 	if err != nil {
 		return fmt.Errorf("working directory: %w", err)
 	}
@@ -138,30 +139,30 @@ func (r *Runtime) writeBundle(ctx context.Context, c *container, spec *agentpb.C
 		}
 		binds = append(binds, b)
 	}
-	sortBinds(binds)
-	return r.writeSpec(ctx, c, specInput{container: spec, user: who, hostname: hostname, rootfs: c.path("merged"), binds: binds})
+	return r.writeSpec(ctx, c, ocispec.Input{Container: spec, User: who, Hostname: hostname, Root: c.path("merged"), Binds: binds})
 }
 
 // writeSpec completes the OCI spec by what the container may do and see, and writes it.
-func (r *Runtime) writeSpec(ctx context.Context, c *container, in specInput) error {
+func (r *Runtime) writeSpec(ctx context.Context, c *container, in ocispec.Input) error {
 	var err error
-	if in.security, err = resolveSecurity(in.container.GetSecurity()); err != nil {
+	if in.PIDs, err = r.pidNamespace(ctx); err != nil {
 		return err
 	}
-	if in.pids, err = r.pidNamespace(ctx); err != nil {
-		return err
-	}
-	if in.security.privileged {
-		if in.devices, err = machineDevices("/dev"); err != nil {
+	privileged := in.Container.GetSecurity().GetPrivileged()
+	if privileged {
+		if in.Devices, err = machineDevices("/dev"); err != nil {
 			return err
 		}
 	}
-	in.cgroup = cgroupName(c.id, in.security.privileged)
-	oci := buildSpec(in)
+	in.Cgroup, in.MaxPIDs = cgroupName(c.id, privileged), r.maxPIDs
+	oci, err := ocispec.Build(in)
+	if err != nil {
+		return err
+	}
 	if r.fixedLayout {
 		oci.Linux.Personality = ordinaryLayout()
 	}
-	if err := addSeccomp(oci, in.container.GetSecurity()); err != nil {
+	if err := addSeccomp(oci, in.Container.GetSecurity()); err != nil {
 		return err
 	}
 	filter, err := r.filters.use(oci)
@@ -170,36 +171,36 @@ func (r *Runtime) writeSpec(ctx context.Context, c *container, in specInput) err
 	}
 	r.mu.Lock()
 	c.filter = filter
-	c.process, c.cgroup, c.stdin = oci.Process, cgroupAt(in.cgroup), in.container.GetStdin()
+	c.process, c.cgroup, c.stdin = oci.Process, cgroupAt(in.Cgroup), in.Container.GetStdin()
 	r.mu.Unlock()
 	return writeJSON(c.path("config.json"), oci)
 }
 
 // containerUser is who a container runs as.
-func (r *Runtime) containerUser(root *os.File, spec *agentpb.ContainerSpec) (user, error) {
-	who, err := imageUser(root, userSpec(spec.GetUser(), spec.GetSecurity()))
+func (r *Runtime) containerUser(root *os.File, spec *agentpb.ContainerSpec) (ocispec.User, error) {
+	who, err := imageUser(root, ocispec.UserSpec(spec.GetUser(), spec.GetSecurity()))
 	if err != nil {
-		return user{}, err
+		return ocispec.User{}, err
 	}
-	return who.withSecurity(spec.GetSecurity(), r.group())
+	return who.WithSecurity(spec.GetSecurity(), r.group())
 }
 
 // writeFiles makes the files every container gets.
-func (c *container) writeFiles(hostname string, network *agentpb.NetworkConfig) ([]bindMount, error) {
-	files := generatedFiles(hostname, network)
-	var binds []bindMount
+func (c *container) writeFiles(hostname string, network *agentpb.NetworkConfig) ([]ocispec.Bind, error) {
+	files := ocispec.GeneratedFiles(hostname, network)
+	var binds []ocispec.Bind
 	for _, target := range slices.Sorted(maps.Keys(files)) {
 		source := filepath.Join(c.path("files"), path.Base(target))
 		if err := os.WriteFile(source, []byte(files[target]), 0o644); err != nil {
 			return nil, err
 		}
-		binds = append(binds, bindMount{source: source, target: target})
+		binds = append(binds, ocispec.Bind{Source: source, Target: target})
 	}
 	return binds, nil
 }
 
 // imageUser resolves a user by the image's own files. They may be missing.
-func imageUser(root *os.File, spec string) (user, error) {
+func imageUser(root *os.File, spec string) (ocispec.User, error) {
 	var files [2]io.Reader
 	for i, name := range []string{"etc/passwd", "etc/group"} {
 		f, err := openIn(root, name, unix.O_RDONLY|unix.O_NONBLOCK)
@@ -208,15 +209,15 @@ func imageUser(root *os.File, spec string) (user, error) {
 				files[i] = strings.NewReader("")
 				continue
 			}
-			return user{}, err
+			return ocispec.User{}, err
 		}
 		defer func() { _ = f.Close() }() // only read
 		if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() {
-			return user{}, errors.Join(fmt.Errorf("the image's %s is not a regular file", name), err)
+			return ocispec.User{}, errors.Join(fmt.Errorf("the image's %s is not a regular file", name), err)
 		}
 		files[i] = io.LimitReader(f, maxUserFile)
 	}
-	return resolveUser(spec, files[0], files[1])
+	return ocispec.ResolveUser(spec, files[0], files[1])
 }
 
 func writeJSON(path string, v any) error {

@@ -2,11 +2,12 @@
 // OCI runtime, each from an overlay over a read-only template, in cgroup v2; a
 // pod's files are on one ext4 disk.
 //
-// On the store disk, mounted at StoreDir:
+// On the store disk, mounted at ocispec.StoreDir:
 //
 //	pods/<namespace>_<name>/state                      the agent's
 //	pods/<namespace>_<name>/emptydir/<volume>/
 //	pods/<namespace>_<name>/templates/<disk>/          mounts of template disks
+//	pods/<namespace>_<name>/streamed/<disk>.ext4       images that came over the link
 //	pods/<namespace>_<name>/containers/<id>/{upper,work,merged,...}
 //
 // Containers of a pod share its network, host name and IPC, which are the machine's: with

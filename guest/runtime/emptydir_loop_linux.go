@@ -13,8 +13,12 @@ const loopTries = 8
 
 // attachLoop makes a block device of an image. It ends by itself with its last user,
 // which is the returned file until it is mounted.
-func attachLoop(image string) (*os.File, error) {
-	backing, err := os.OpenFile(image, os.O_RDWR, 0)
+func attachLoop(image string, readOnly bool) (*os.File, error) {
+	mode, flags := os.O_RDWR, uint32(unix.LO_FLAGS_AUTOCLEAR|unix.LO_FLAGS_DIRECT_IO)
+	if readOnly {
+		mode, flags = os.O_RDONLY, flags|unix.LO_FLAGS_READ_ONLY
+	}
+	backing, err := os.OpenFile(image, mode, 0)
 	if err != nil {
 		return nil, fmt.Errorf("attach loop device: %w", err)
 	}
@@ -26,14 +30,14 @@ func attachLoop(image string) (*os.File, error) {
 	defer func() { _ = control.Close() }() // only asked
 	config := unix.LoopConfig{Fd: uint32(backing.Fd())}
 	// Direct: what is written is kept in memory once, not as the image's data too.
-	config.Info.Flags = unix.LO_FLAGS_AUTOCLEAR | unix.LO_FLAGS_DIRECT_IO
+	config.Info.Flags = flags
 	copy(config.Info.File_name[:unix.LO_NAME_SIZE-1], image)
 	for try := 1; ; try++ {
 		number, err := unix.IoctlRetInt(int(control.Fd()), unix.LOOP_CTL_GET_FREE)
 		if err != nil {
 			return nil, fmt.Errorf("attach loop device: find a free one: %w", err)
 		}
-		device, err := os.OpenFile(fmt.Sprintf("/dev/loop%d", number), os.O_RDWR, 0)
+		device, err := os.OpenFile(fmt.Sprintf("/dev/loop%d", number), mode, 0)
 		if err != nil {
 			return nil, fmt.Errorf("attach loop device: %w", err)
 		}

@@ -61,7 +61,7 @@ func (r *Runtime) mountSized(ctx context.Context, name, path string, limit int64
 			return err
 		}
 	}
-	device, err := attachLoop(image)
+	device, err := attachLoop(image, false)
 	if err != nil {
 		return err
 	}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/firkin-dev/firkin-reconcile/guest/agent"
 	"github.com/firkin-dev/firkin-reconcile/guest/agentpb"
+	"github.com/firkin-dev/firkin-reconcile/guest/ocispec"
 	"github.com/firkin-dev/firkin-reconcile/guest/runtime/reap"
 )
 
@@ -28,7 +29,7 @@ func (r *Runtime) Exec(ctx context.Context, id string, spec *agentpb.ExecRequest
 	}
 	defer func() { _ = os.RemoveAll(dir) }() // goes with the container at the latest
 	processFile := filepath.Join(dir, "process.json")
-	if err := writeJSON(processFile, buildExec(c.process, spec)); err != nil {
+	if err := writeJSON(processFile, ocispec.Exec(c.process, spec)); err != nil {
 		return nil, fmt.Errorf("exec in container %s: %w", id, err)
 	}
 	if !spec.GetStdin() {

@@ -11,28 +11,24 @@ import (
 	"path/filepath"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/firkin-dev/firkin-reconcile/guest/ocispec"
 )
 
-// messageFile is what a container sees at its termination message's path, in its directory.
-const messageFile = "termination-message"
-
-// maxMessage is how much of a termination message counts, Kubernetes' 4 KiB.
-const maxMessage = 4096
-
 // messageBind makes the file for a container's termination message, seen at target.
-func (c *container) messageBind(target string) (bindMount, error) {
+func (c *container) messageBind(target string) (ocispec.Bind, error) {
 	if !path.IsAbs(target) {
-		return bindMount{}, fmt.Errorf("path %q is not absolute", target)
+		return ocispec.Bind{}, fmt.Errorf("path %q is not absolute", target)
 	}
-	source := c.path(messageFile)
+	source := c.path(ocispec.MessageFile)
 	if err := os.WriteFile(source, nil, 0o600); err != nil {
-		return bindMount{}, err
+		return ocispec.Bind{}, err
 	}
 	// Whoever the container runs as writes to it.
 	if err := os.Chmod(source, 0o666); err != nil {
-		return bindMount{}, err
+		return ocispec.Bind{}, err
 	}
-	return bindMount{source: source, target: path.Clean(target)}, nil
+	return ocispec.Bind{Source: source, Target: path.Clean(target)}, nil
 }
 
 // TerminationMessage implements agent.Runtime. The container has the file mounted and can
@@ -45,7 +41,7 @@ func (r *Runtime) TerminationMessage(_ context.Context, id string) ([]byte, erro
 	if err != nil {
 		return nil, fmt.Errorf("termination message: %w", err)
 	}
-	message, err := readEnd(filepath.Join(dir, messageFile), maxMessage)
+	message, err := readEnd(filepath.Join(dir, ocispec.MessageFile), ocispec.MaxMessage)
 	if err != nil {
 		return nil, fmt.Errorf("termination message of container %s: %w", id, err)
 	}

@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/firkin-dev/firkin-reconcile/guest/ocispec"
 )
 
 func TestTerminationMessage(t *testing.T) {
@@ -25,26 +27,26 @@ func TestTerminationMessage(t *testing.T) {
 	read("") // none asked for
 	c := &container{id: "c", dir: dir}
 	b, err := c.messageBind("/dev//termination-log")
-	if err != nil || b.target != "/dev/termination-log" || b.readOnly {
+	if err != nil || b.Target != "/dev/termination-log" || b.ReadOnly {
 		t.Fatalf("bind %+v, %v", b, err)
 	}
-	if info, err := os.Stat(b.source); err != nil || info.Mode().Perm() != 0o666 {
+	if info, err := os.Stat(b.Source); err != nil || info.Mode().Perm() != 0o666 {
 		t.Errorf("mode %v, %v", info.Mode(), err)
 	}
 	read("")
-	long := strings.Repeat("x", maxMessage)
+	long := strings.Repeat("x", ocispec.MaxMessage)
 	for text, want := range map[string]string{"done": "done", long: long, "begin" + long: long, long + "end": long[3:] + "end"} {
-		if err := os.WriteFile(b.source, []byte(text), 0); err != nil {
+		if err := os.WriteFile(b.Source, []byte(text), 0); err != nil {
 			t.Fatal(err)
 		}
 		read(want)
 	}
 	for name, replace := range map[string]func() error{
-		"link": func() error { return os.Symlink("/etc/passwd", b.source) },
-		"pipe": func() error { return unix.Mkfifo(b.source, 0o600) },
-		"dir":  func() error { return os.Mkdir(b.source, 0o700) },
+		"link": func() error { return os.Symlink("/etc/passwd", b.Source) },
+		"pipe": func() error { return unix.Mkfifo(b.Source, 0o600) },
+		"dir":  func() error { return os.Mkdir(b.Source, 0o700) },
 	} {
-		if err := os.Remove(b.source); err != nil {
+		if err := os.Remove(b.Source); err != nil {
 			t.Fatal(err)
 		}
 		if err := replace(); err != nil {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -67,6 +68,25 @@ func detach(path string) error {
 	return fmt.Errorf("unmount %s: %w", path, err)
 }
 
+// mountWords is what mount options in the words of mount(8) are to the kernel: flags, and data
+// of the file system. Of the flags it knows those that keep things out.
+func mountWords(words []string) (flags uintptr, data string) {
+	var rest []string
+	for _, w := range words {
+		switch w {
+		case "nosuid":
+			flags |= unix.MS_NOSUID
+		case "nodev":
+			flags |= unix.MS_NODEV
+		case "noexec":
+			flags |= unix.MS_NOEXEC
+		default:
+			rest = append(rest, w)
+		}
+	}
+	return flags, strings.Join(rest, ",")
+}
+
 // template is a template disk that is mounted.
 type template struct {
 	path  string
@@ -96,7 +116,7 @@ func (r *Runtime) useTemplate(ctx context.Context, disk string) (string, error) 
 	r.mu.Unlock()
 
 	if !ok {
-		t.err = mountTemplate(ctx, disk, path)
+		t.err = r.mountImage(ctx, disk, path)
 		close(t.ready)
 	}
 	select {
@@ -116,6 +136,10 @@ func mountTemplate(ctx context.Context, disk, path string) error {
 	if err != nil {
 		return err
 	}
+	return mountTemplateAt(device, path)
+}
+
+func mountTemplateAt(device, path string) error {
 	if err := os.MkdirAll(path, 0o755); err != nil {
 		return err
 	}

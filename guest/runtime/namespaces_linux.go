@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/firkin-dev/firkin-reconcile/guest/ocispec"
 	"github.com/firkin-dev/firkin-reconcile/guest/runtime/reap"
 )
 
@@ -26,14 +27,15 @@ const pauseLimit = 20 * time.Second
 
 // mountShm mounts what every container has at /dev/shm.
 func mountShm() error {
-	if mounted, err := isMount(shmDir); err != nil || mounted {
+	const dir = ocispec.SharedMemoryDir
+	if mounted, err := isMount(dir); err != nil || mounted {
 		return err
 	}
-	if err := os.MkdirAll(shmDir, 0o755); err != nil {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return fmt.Errorf("make shared memory: %w", err)
 	}
-	flags := uintptr(unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC)
-	if err := unix.Mount("shm", shmDir, "tmpfs", flags, fmt.Sprintf("mode=1777,size=%d", shmSize)); err != nil {
+	flags, data := mountWords(ocispec.SharedMemoryOptions())
+	if err := unix.Mount("shm", dir, "tmpfs", flags, data); err != nil {
 		return fmt.Errorf("mount shared memory: %w", err)
 	}
 	return nil
@@ -45,15 +47,15 @@ type processSpace struct {
 }
 
 // pidNamespace is that of the containers that are prepared next.
-func (r *Runtime) pidNamespace(ctx context.Context) (pidNamespace, error) {
+func (r *Runtime) pidNamespace(ctx context.Context) (ocispec.PIDNamespace, error) {
 	r.mu.Lock()
 	space := r.processes
 	r.mu.Unlock()
 	switch {
 	case space.machine:
-		return pidNamespace{machine: true}, nil
+		return ocispec.PIDNamespace{Machine: true}, nil
 	case !space.shared:
-		return pidNamespace{}, nil
+		return ocispec.PIDNamespace{}, nil
 	}
 	r.pauseMu.Lock()
 	defer r.pauseMu.Unlock()
@@ -61,15 +63,15 @@ func (r *Runtime) pidNamespace(ctx context.Context) (pidNamespace, error) {
 		select {
 		case <-r.pause.Done(): // and with it all in the namespace
 		default:
-			return pidNamespace{init: r.pause.PID()}, nil
+			return ocispec.PIDNamespace{Init: r.pause.PID()}, nil
 		}
 	}
 	pause, err := r.startPause(ctx)
 	if err != nil {
-		return pidNamespace{}, fmt.Errorf("make process namespace: %w", err)
+		return ocispec.PIDNamespace{}, fmt.Errorf("make process namespace: %w", err)
 	}
 	r.pause = pause
-	return pidNamespace{init: pause.PID()}, nil
+	return ocispec.PIDNamespace{Init: pause.PID()}, nil
 }
 
 // startPause starts the first process of a process namespace.

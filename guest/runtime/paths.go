@@ -2,12 +2,6 @@ package runtime
 
 import "strings"
 
-// StoreDir is where the store disk is mounted.
-const StoreDir = "/run/firkin/pod-store"
-
-// StoreSerial is the serial number of the store disk.
-const StoreSerial = "store"
-
 // pathSafe tells whether name can be one component of a path: 1 to 255 characters
 // of [A-Za-z0-9._-], the first a letter or a digit.
 func pathSafe(name string) bool {

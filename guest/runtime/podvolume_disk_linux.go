@@ -29,6 +29,14 @@ func (r *Runtime) useDisk(ctx context.Context, disk string) (path string, readOn
 	if !pathSafe(disk) {
 		return "", false, nil, fmt.Errorf("disk %q: name is not safe in a path", disk)
 	}
+	streamed, err := r.isStreamed(disk)
+	if err != nil {
+		return "", false, nil, err
+	}
+	if streamed {
+		path, err := r.useTemplate(ctx, disk)
+		return path, true, func(context.Context) error { return r.dropTemplate(disk) }, err
+	}
 	device, err := waitDisk(ctx, disk)
 	if err != nil {
 		return "", false, nil, err

@@ -16,6 +16,7 @@ import (
 
 	"github.com/firkin-dev/firkin-reconcile/guest/agent"
 	"github.com/firkin-dev/firkin-reconcile/guest/agentpb"
+	"github.com/firkin-dev/firkin-reconcile/guest/ocispec"
 	"github.com/firkin-dev/firkin-reconcile/guest/runtime/pid1"
 	"github.com/firkin-dev/firkin-reconcile/guest/runtime/reap"
 )
@@ -38,7 +39,8 @@ type Runtime struct {
 	bootID string
 	ready  <-chan struct{}
 
-	fixedLayout bool // see Options.FixedLayout
+	fixedLayout bool  // see Options.FixedLayout
+	maxPIDs     int64 // of one container
 
 	mu         sync.Mutex
 	podDir     string // "" until the store is open
@@ -104,11 +106,16 @@ func New(opt Options) (*Runtime, error) {
 			return nil, fmt.Errorf("make runtime directory: %w", err)
 		}
 	}
-	if err := errors.Join(prepareCgroups(), mountShm()); err != nil {
+	threads, err := threadsMax()
+	if err != nil {
+		return nil, err
+	}
+	if err := errors.Join(prepareCgroups(threads), mountShm()); err != nil {
 		return nil, err
 	}
 	return &Runtime{
 		reaper: opt.Reaper, log: opt.Log, crun: crun, ready: opt.Ready, fixedLayout: opt.FixedLayout,
+		maxPIDs:    threads / containerPart,
 		containers: map[string]*container{}, templates: map[string]*template{},
 		filters:    filterCache{dir: runDir},
 		volumesDir: volumesDir, volumes: map[string]*podVolume{}, disks: map[string]*volumeDisk{},
@@ -151,14 +158,14 @@ func (r *Runtime) pod(elem ...string) (string, error) {
 	return filepath.Join(append([]string{r.podDir}, elem...)...), nil
 }
 
-// podDirName is the pod's directory below pods/; a namespace holds no "_".
-func podDirName(pod *agentpb.PodIdentity) (string, error) {
+// podDir is the pod's directory in the store.
+func podDir(pod *agentpb.PodIdentity) (string, error) {
 	for _, s := range []string{pod.GetNamespace(), pod.GetName()} {
 		if !pathSafe(s) {
 			return "", fmt.Errorf("pod %q/%q: name is not safe in a path", pod.GetNamespace(), pod.GetName())
 		}
 	}
-	return pod.GetNamespace() + "_" + pod.GetName(), nil
+	return ocispec.PodDir(pod), nil
 }
 
 // poll calls done every interval until it is true or ctx ends.

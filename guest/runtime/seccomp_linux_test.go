@@ -12,16 +12,16 @@ import (
 
 	"github.com/firkin-dev/firkin-reconcile/guest/agent"
 	"github.com/firkin-dev/firkin-reconcile/guest/agentpb"
+	"github.com/firkin-dev/firkin-reconcile/guest/ocispec"
 )
 
 // withSeccomp is the spec of a container with that security context.
 func withSeccomp(t *testing.T, c *agentpb.SecurityContext) (*specs.Spec, error) {
 	t.Helper()
-	s, err := resolveSecurity(c)
+	spec, err := ocispec.Build(ocispec.Input{Container: &agentpb.ContainerSpec{Security: c}})
 	if err != nil {
 		t.Fatal(err)
 	}
-	spec := buildSpec(specInput{container: &agentpb.ContainerSpec{Security: c}, security: s})
 	return spec, addSeccomp(spec, c)
 }
 

@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/firkin-dev/firkin-reconcile/guest/agentpb"
+	"github.com/firkin-dev/firkin-reconcile/guest/ocispec"
 )
 
 const (
@@ -35,7 +36,7 @@ const (
 // OpenStore implements agent.Runtime.
 func (r *Runtime) OpenStore(ctx context.Context, req *agentpb.ConfigureRequest) error {
 	hostname := req.GetHostname()
-	name, err := podDirName(req.GetPod())
+	dir, err := podDir(req.GetPod())
 	if err != nil {
 		return err
 	}
@@ -48,12 +49,11 @@ func (r *Runtime) OpenStore(ctx context.Context, req *agentpb.ConfigureRequest) 
 	if err := setNetwork(ctx, req.GetNetwork()); err != nil {
 		return err
 	}
-	if mounted, err := isMount(StoreDir); err != nil || !mounted {
+	if mounted, err := isMount(ocispec.StoreDir); err != nil || !mounted {
 		if err := errors.Join(err, r.mountStore(ctx)); err != nil {
 			return err
 		}
 	}
-	dir := filepath.Join(StoreDir, "pods", name)
 	for _, sub := range []string{"emptydir", "containers", "templates"} {
 		if err := os.MkdirAll(filepath.Join(dir, sub), 0o755); err != nil {
 			return fmt.Errorf("make pod directory: %w", err)
@@ -71,11 +71,11 @@ func (r *Runtime) OpenStore(ctx context.Context, req *agentpb.ConfigureRequest) 
 }
 
 func (r *Runtime) mountStore(ctx context.Context) error {
-	device, err := waitDisk(ctx, StoreSerial)
+	device, err := waitDisk(ctx, ocispec.StoreSerial)
 	if err != nil {
 		return fmt.Errorf("open store: %w", err)
 	}
-	if err := os.MkdirAll(StoreDir, 0o755); err != nil {
+	if err := os.MkdirAll(ocispec.StoreDir, 0o755); err != nil {
 		return fmt.Errorf("open store: %w", err)
 	}
 	mountErr := mountStoreDisk(device)
@@ -96,8 +96,9 @@ func (r *Runtime) mountStore(ctx context.Context) error {
 }
 
 func mountStoreDisk(device string) error {
-	// No online discard: Trim does it, when it is worth it.
-	if err := unix.Mount(device, StoreDir, "ext4", unix.MS_NODEV, "nodiscard,errors=remount-ro"); err != nil {
+	// No online discard: Trim does it, when it is worth it. A store that fails ends the machine,
+	// which boots anew with back-off: nothing in it can go on, and only a new mount mends it.
+	if err := unix.Mount(device, ocispec.StoreDir, "ext4", unix.MS_NODEV, "nodiscard,errors=panic"); err != nil {
 		return fmt.Errorf("open store: mount %s: %w", device, err)
 	}
 	return nil
@@ -216,7 +217,7 @@ func unmountStore(ctx context.Context) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, unmountWait, unix.EBUSY)
 	defer cancel()
 	err := poll(ctx, unmountPoll, func() (bool, error) {
-		err := unix.Unmount(StoreDir, 0)
+		err := unix.Unmount(ocispec.StoreDir, 0)
 		if errors.Is(err, unix.EBUSY) {
 			return false, nil
 		}
@@ -280,7 +281,7 @@ func (r *Runtime) StoreUsage(context.Context) (*agentpb.StoreUsage, error) {
 		return nil, fmt.Errorf("store usage: %w", err)
 	}
 	var st unix.Statfs_t
-	if err := unix.Statfs(StoreDir, &st); err != nil {
+	if err := unix.Statfs(ocispec.StoreDir, &st); err != nil {
 		return nil, fmt.Errorf("store usage: %w", err)
 	}
 	reserved, err := r.reservedBytes()
@@ -310,7 +311,7 @@ func (r *Runtime) Trim(context.Context) (uint64, error) {
 	err := r.syncStore()
 	var trimmed uint64
 	if err == nil {
-		trimmed, err = trimMount(StoreDir)
+		trimmed, err = trimMount(ocispec.StoreDir)
 	}
 	if again != nil {
 		sizedErr = errors.Join(sizedErr, again())
@@ -342,7 +343,7 @@ func trimMount(path string) (uint64, error) {
 }
 
 func (r *Runtime) syncStore() error {
-	f, err := os.Open(StoreDir)
+	f, err := os.Open(ocispec.StoreDir)
 	if err != nil {
 		return fmt.Errorf("sync store: %w", err)
 	}

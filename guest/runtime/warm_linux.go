@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 
 	"github.com/firkin-dev/firkin-reconcile/guest/agentpb"
+	"github.com/firkin-dev/firkin-reconcile/guest/ocispec"
 )
 
 const (
@@ -40,8 +41,8 @@ func (r *Runtime) Warm(ctx context.Context) (err error) {
 	if err := os.WriteFile(filepath.Join(root, warmProgram), nil, 0o755); err != nil {
 		return err
 	}
-	err = r.writeSpec(ctx, c, specInput{
-		container: &agentpb.ContainerSpec{Argv: []string{warmProgram}}, user: user{home: "/"}, rootfs: root,
+	err = r.writeSpec(ctx, c, ocispec.Input{
+		Container: &agentpb.ContainerSpec{Argv: []string{warmProgram}}, User: ocispec.User{Home: "/"}, Root: root,
 	})
 	if err != nil {
 		return err

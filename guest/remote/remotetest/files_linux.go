@@ -77,7 +77,8 @@ type Files struct {
 	serials map[string]string // and other files of the kernel, by path
 	// Network is what was done to the network card.
 	Network []string
-	// Bare: it has none of the calls that our guests add to the contract.
+	// Bare: it has none of the calls that our guests add to the contract, and what is not there is
+	// an internal error to it.
 	Bare   bool
 	Synced int
 }
@@ -148,6 +149,17 @@ func (s service) Sync(context.Context, *sandboxpb.SyncRequest) (*sandboxpb.SyncR
 	defer s.files.mu.Unlock()
 	s.files.Synced++
 	return &sandboxpb.SyncResponse{}, nil
+}
+
+// DeleteProcess has no code of its own for what is not there, in a bare guest.
+func (s service) DeleteProcess(ctx context.Context, req *sandboxpb.DeleteProcessRequest) (*sandboxpb.DeleteProcessResponse, error) {
+	answer, err := s.Service.DeleteProcess(ctx, req)
+	s.files.mu.Lock()
+	defer s.files.mu.Unlock()
+	if s.files.Bare && status.Code(err) == codes.NotFound {
+		err = status.Error(codes.Internal, "no such process")
+	}
+	return answer, err
 }
 
 func (s service) FilesystemUsage(context.Context, *sandboxpb.FilesystemUsageRequest) (*sandboxpb.FilesystemUsageResponse, error) {

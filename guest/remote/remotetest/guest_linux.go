@@ -28,6 +28,7 @@ type Guest struct {
 // New boots a guest. Close ends what runs in it.
 func New(boot string) *Guest {
 	g := &Guest{Files: newFiles(), Programs: newPrograms(), boot: boot}
+	g.Files.serials["/proc/sys/kernel/random/boot_id"] = boot + "\n"
 	g.box = sandbox.New(sandbox.Options{Containers: g.Programs, Log: logr.Discard()})
 	return g
 }

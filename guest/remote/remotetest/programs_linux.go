@@ -27,23 +27,32 @@ func newPrograms() *Programs {
 	return &Programs{specs: map[string]*specs.Spec{}, running: map[string]*Program{}}
 }
 
-// Program is a process: "say WORDS" ends with exit code 3, "echo" with its input, "missing" is not there, all else runs on.
+// Program is a process: "say WORDS" ends with exit code 3, and "wait WORDS" does the same once it is
+// told to go on, "echo" ends with its input, "missing" is not there, all else runs on.
 type Program struct {
 	done chan struct{}
 	once sync.Once
 	code int
+	goOn chan struct{}
 }
 
 func (f *Programs) run(id string, process *specs.Process, stdio agent.ExecIO) (agent.ExecProcess, error) {
 	if process.Args[0] == "missing" {
 		return nil, fmt.Errorf("executable file %q not found", process.Args[0])
 	}
-	p := &Program{done: make(chan struct{})}
+	p := &Program{done: make(chan struct{}), goOn: make(chan struct{})}
 	f.mu.Lock()
 	f.running[id] = p
 	f.mu.Unlock()
 	go func() {
 		switch process.Args[0] {
+		case "wait":
+			select {
+			case <-p.goOn:
+			case <-p.done:
+				return
+			}
+			fallthrough
 		case "say":
 			fmt.Fprint(stdio.Stdout, strings.Join(process.Args[1:], " "))
 			fmt.Fprint(stdio.Stderr, "said")
@@ -102,6 +111,9 @@ func (p *Program) End(code int) {
 		close(p.done)
 	})
 }
+
+// GoOn tells a process to, once.
+func (p *Program) GoOn() { close(p.goOn) }
 
 // PID implements agent.Process.
 func (p *Program) PID() int { return 42 }

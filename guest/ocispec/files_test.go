@@ -1,4 +1,4 @@
-package runtime
+package ocispec
 
 import (
 	"testing"
@@ -31,7 +31,7 @@ func TestGeneratedFiles(t *testing.T) {
 			"/etc/resolv.conf": "nameserver 10.99.0.1\nnameserver 192.0.2.1\nsearch default example.org\noptions ndots:2 rotate\n",
 		}},
 	} {
-		if diff := cmp.Diff(c.want, generatedFiles("web", c.network)); diff != "" {
+		if diff := cmp.Diff(c.want, GeneratedFiles("web", c.network)); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", name, diff)
 		}
 	}

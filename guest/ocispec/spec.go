@@ -1,4 +1,4 @@
-package runtime
+package ocispec
 
 import (
 	"fmt"
@@ -16,65 +16,72 @@ const ociVersion = "1.0.2"
 // terminalType is what programs are told of a terminal that do not know better.
 const terminalType = "TERM=xterm"
 
-// specInput is all that a container's OCI spec is built from.
-type specInput struct {
-	container *agentpb.ContainerSpec
-	user      user
-	security  security
-	hostname  string
-	rootfs    string
-	cgroup    string // path below the cgroup root
-	binds     []bindMount
-	pids      pidNamespace
-	// devices of the machine that a privileged container gets.
-	devices []specs.LinuxDevice
+// Input is all that a container's OCI spec is built from.
+type Input struct {
+	Container *agentpb.ContainerSpec
+	User      User
+	Hostname  string
+	Root      string // the mounted root file system
+	Cgroup    string // path below the cgroup root
+	Binds     []Bind
+	PIDs      PIDNamespace
+	// MaxPIDs is how many processes and threads it may have: at most 4096, which 0 stands for.
+	MaxPIDs int64
+	// Devices of the machine that a privileged container gets.
+	Devices []specs.LinuxDevice
 }
 
-// buildSpec makes the OCI spec, but for the seccomp filter. It is a pure function.
-func buildSpec(in specInput) *specs.Spec {
-	c, s := in.container, in.security
+// Build makes the OCI spec, but for the seccomp filter, which depends on the kernel. Binds are
+// mounted before those below them; of two at one place the later one is seen. It is a pure
+// function. A security context that cannot be is an agent.ErrInvalid.
+func Build(in Input) (*specs.Spec, error) {
+	s, err := resolveSecurity(in.Container.GetSecurity())
+	if err != nil {
+		return nil, err
+	}
+	c, binds := in.Container, sortBinds(in.Binds)
 	oomScore := containerOOMScore
 	spec := &specs.Spec{
 		Version: ociVersion,
-		Root:    &specs.Root{Path: in.rootfs, Readonly: s.readOnlyRoot},
+		Root:    &specs.Root{Path: in.Root, Readonly: s.readOnlyRoot},
 		Process: &specs.Process{
 			Terminal:        c.GetTty(),
 			Args:            c.GetArgv(),
 			Env:             containerEnv(in),
-			Cwd:             cwd(c),
-			User:            in.user.oci(),
+			Cwd:             WorkDir(c),
+			User:            in.User.oci(),
 			Capabilities:    ociCapabilities(s.capabilities),
 			NoNewPrivileges: s.noNewPrivileges,
 			Rlimits:         []specs.POSIXRlimit{{Type: "RLIMIT_NOFILE", Soft: openFilesSoft, Hard: openFilesHard}},
 			// Above that of PID 1, which is inherited otherwise.
 			OOMScoreAdj: &oomScore,
 		},
-		Mounts: append(systemMounts(s.privileged), ociBinds(in.binds)...),
+		Mounts: append(systemMounts(s.privileged), ociBinds(binds)...),
 		Linux: &specs.Linux{
-			Namespaces:        namespaces(in.pids),
-			CgroupsPath:       in.cgroup,
-			Resources:         resources(c.GetResources()),
-			RootfsPropagation: rootPropagation(in.binds),
-			Devices:           in.devices,
+			Namespaces:        namespaces(in.PIDs),
+			CgroupsPath:       in.Cgroup,
+			Resources:         resources(c.GetResources(), in.MaxPIDs),
+			RootfsPropagation: rootPropagation(binds),
+			Devices:           in.Devices,
 		},
 	}
 	if !s.unmasked {
 		spec.Linux.MaskedPaths, spec.Linux.ReadonlyPaths = maskedPaths(), readonlyPaths()
 	}
-	return spec
+	return spec, nil
 }
 
 // containerEnv is the container's environment with what every process has.
-func containerEnv(in specInput) []string {
-	defaults := []string{"HOSTNAME=" + in.hostname, "HOME=" + in.user.home}
-	if in.container.GetTty() {
+func containerEnv(in Input) []string {
+	defaults := []string{"HOSTNAME=" + in.Hostname, "HOME=" + in.User.Home}
+	if in.Container.GetTty() {
 		defaults = append(defaults, terminalType)
 	}
-	return buildEnv(in.container.GetEnv(), defaults...)
+	return buildEnv(in.Container.GetEnv(), defaults...)
 }
 
-// buildExec makes the process of an exec into a container from the container's own.
-func buildExec(container *specs.Process, req *agentpb.ExecRequest_Start) *specs.Process {
+// Exec is the process of an exec into a container from the container's own.
+func Exec(container *specs.Process, req *agentpb.ExecRequest_Start) *specs.Process {
 	p := *container
 	p.Args = req.GetArgv()
 	p.Terminal = req.GetTty()
@@ -88,7 +95,8 @@ func buildExec(container *specs.Process, req *agentpb.ExecRequest_Start) *specs.
 	return &p
 }
 
-func cwd(c *agentpb.ContainerSpec) string {
+// WorkDir is the directory that a container starts in.
+func WorkDir(c *agentpb.ContainerSpec) string {
 	if c.GetCwd() == "" {
 		return "/"
 	}
@@ -120,8 +128,11 @@ func buildEnv(env []string, defaults ...string) []string {
 }
 
 // resources turns requests and limits into cgroup settings, as Kubernetes does.
-func resources(r *agentpb.Resources) *specs.LinuxResources {
+func resources(r *agentpb.Resources, pids int64) *specs.LinuxResources {
 	limit := int64(maxPIDs)
+	if pids > 0 {
+		limit = min(limit, pids)
+	}
 	shares := uint64(max(r.GetCpuRequestMilli()*1024/1000, minCPUShares))
 	out := &specs.LinuxResources{
 		Pids: &specs.LinuxPids{Limit: &limit},
@@ -141,17 +152,16 @@ func resources(r *agentpb.Resources) *specs.LinuxResources {
 	return out
 }
 
-// sortBinds puts mounts before those below them, so that none covers another;
-// of two at one place the later one is seen.
-func sortBinds(binds []bindMount) {
-	slices.SortStableFunc(binds, func(a, b bindMount) int {
-		return strings.Count(a.target, "/") - strings.Count(b.target, "/")
+// sortBinds returns the mounts with each before those below it, so that none covers another.
+func sortBinds(binds []Bind) []Bind {
+	return slices.SortedStableFunc(slices.Values(binds), func(a, b Bind) int {
+		return strings.Count(a.Target, "/") - strings.Count(b.Target, "/")
 	})
 }
 
-// overlayOptions are the mount options of a container's root file system.
+// OverlayOptions are the mount options of a container's root file system.
 // volatile: nothing of it outlives a crash of the machine, so nothing is synced.
-func overlayOptions(lower, upper, work string) string {
+func OverlayOptions(lower, upper, work string) string {
 	return fmt.Sprintf("lowerdir=%s,upperdir=%s,workdir=%s,volatile",
 		escapeOverlay(lower, `\:,`), escapeOverlay(upper, `\,`), escapeOverlay(work, `\,`))
 }

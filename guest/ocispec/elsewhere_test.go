@@ -1,4 +1,4 @@
-package runtime
+package ocispec
 
 import (
 	"errors"
@@ -35,8 +35,8 @@ func TestUserElsewhere(t *testing.T) {
 		{user: "1000", security: &agentpb.SecurityContext{StrictGroups: true, Group: proto.Int64(9)}, uid: 1000, gid: 9},
 	} {
 		who, name, err := userElsewhere(&agentpb.ContainerSpec{User: c.user, Security: c.security})
-		if !errors.Is(err, c.err) || err == nil && (who.uid != c.uid || who.gid != c.gid || name != c.name) {
-			t.Errorf("%q %v: %d:%d %q %v, want %d:%d %q %v", c.user, c.security, who.uid, who.gid, name, err, c.uid, c.gid, c.name, c.err)
+		if !errors.Is(err, c.err) || err == nil && (who.UID != c.uid || who.GID != c.gid || name != c.name) {
+			t.Errorf("%q %v: %d:%d %q %v, want %d:%d %q %v", c.user, c.security, who.UID, who.GID, name, err, c.uid, c.gid, c.name, c.err)
 		}
 	}
 }
@@ -49,9 +49,9 @@ func TestElsewhereGroups(t *testing.T) {
 	}{
 		{user: "app"}, {user: "1000"}, {user: "app", extra: []int64{5}, want: []uint32{5}}, {user: "", want: []uint32{0}},
 	} {
-		spec, err := Elsewhere{Container: &agentpb.ContainerSpec{
+		spec, err := Elsewhere(Input{Container: &agentpb.ContainerSpec{
 			Argv: []string{"a"}, User: c.user, Security: &agentpb.SecurityContext{ExtraGroups: c.extra},
-		}}.Spec()
+		}})
 		if err != nil || !slices.Equal(spec.Process.User.AdditionalGids, c.want) {
 			t.Errorf("%q with %v: groups %v %v, want %v", c.user, c.extra, spec.Process.User.AdditionalGids, err, c.want)
 		}

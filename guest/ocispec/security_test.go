@@ -1,4 +1,4 @@
-package runtime
+package ocispec
 
 import (
 	"errors"
@@ -66,36 +66,36 @@ func TestWithSecurity(t *testing.T) {
 		image   string
 		s       *agentpb.SecurityContext
 		fsGroup *int
-		want    user
+		want    User
 		err     error
 	}{
-		"nothing said": {"app", nil, nil, user{uid: 1000, gid: 100, groups: []uint32{29, 44}, home: "/home/app"}, nil},
+		"nothing said": {"app", nil, nil, User{UID: 1000, GID: 100, Groups: []uint32{29, 44}, Home: "/home/app"}, nil},
 		"another user": {"root", &agentpb.SecurityContext{User: id(1000)}, nil,
-			user{uid: 1000, gid: 100, groups: []uint32{29, 44}, home: "/home/app"}, nil},
-		"one not listed": {"app:audio", &agentpb.SecurityContext{User: id(4711)}, nil, user{uid: 4711, home: "/"}, nil},
+			User{UID: 1000, GID: 100, Groups: []uint32{29, 44}, Home: "/home/app"}, nil},
+		"one not listed": {"app:audio", &agentpb.SecurityContext{User: id(4711)}, nil, User{UID: 4711, Home: "/"}, nil},
 		"another group": {"app:audio", &agentpb.SecurityContext{Group: id(7)}, nil,
-			user{uid: 1000, gid: 7, groups: []uint32{29, 44}, home: "/home/app"}, nil},
+			User{UID: 1000, GID: 7, Groups: []uint32{29, 44}, Home: "/home/app"}, nil},
 		"more groups": {"4711:4712", &agentpb.SecurityContext{ExtraGroups: []int64{1, 2}}, &group,
-			user{uid: 4711, gid: 4712, groups: []uint32{1, 2, 4000}, home: "/"}, nil},
+			User{UID: 4711, GID: 4712, Groups: []uint32{1, 2, 4000}, Home: "/"}, nil},
 		"only those that are named": {"app", &agentpb.SecurityContext{ExtraGroups: []int64{1}, StrictGroups: true}, nil,
-			user{uid: 1000, gid: 100, groups: []uint32{1}, home: "/home/app"}, nil},
-		"not root":             {"app", &agentpb.SecurityContext{NonRoot: true}, nil, user{uid: 1000, gid: 100, groups: []uint32{29, 44}, home: "/home/app"}, nil},
-		"root":                 {"", &agentpb.SecurityContext{NonRoot: true}, nil, user{}, ErrRoot},
-		"root by number":       {"app", &agentpb.SecurityContext{NonRoot: true, User: id(0)}, nil, user{}, ErrRoot},
-		"a negative user":      {"", &agentpb.SecurityContext{User: id(-1)}, nil, user{}, ErrNoUser},
-		"a user past 32 bits":  {"", &agentpb.SecurityContext{User: id(1 << 32)}, nil, user{}, ErrNoUser},
-		"a group past 32 bits": {"", &agentpb.SecurityContext{Group: id(math.MaxUint32)}, nil, user{}, agent.ErrInvalid},
-		"a negative group":     {"", &agentpb.SecurityContext{ExtraGroups: []int64{-1}}, nil, user{}, agent.ErrInvalid},
+			User{UID: 1000, GID: 100, Groups: []uint32{1}, Home: "/home/app"}, nil},
+		"not root":             {"app", &agentpb.SecurityContext{NonRoot: true}, nil, User{UID: 1000, GID: 100, Groups: []uint32{29, 44}, Home: "/home/app"}, nil},
+		"root":                 {"", &agentpb.SecurityContext{NonRoot: true}, nil, User{}, ErrRoot},
+		"root by number":       {"app", &agentpb.SecurityContext{NonRoot: true, User: id(0)}, nil, User{}, ErrRoot},
+		"a negative user":      {"", &agentpb.SecurityContext{User: id(-1)}, nil, User{}, ErrNoUser},
+		"a user past 32 bits":  {"", &agentpb.SecurityContext{User: id(1 << 32)}, nil, User{}, ErrNoUser},
+		"a group past 32 bits": {"", &agentpb.SecurityContext{Group: id(math.MaxUint32)}, nil, User{}, agent.ErrInvalid},
+		"a negative group":     {"", &agentpb.SecurityContext{ExtraGroups: []int64{-1}}, nil, User{}, agent.ErrInvalid},
 	} {
 		t.Run(name, func(t *testing.T) {
-			got, err := resolveUser(userSpec(tt.image, tt.s), strings.NewReader(testPasswd), strings.NewReader(testGroup))
+			got, err := ResolveUser(UserSpec(tt.image, tt.s), strings.NewReader(testPasswd), strings.NewReader(testGroup))
 			if err == nil {
-				got, err = got.withSecurity(tt.s, tt.fsGroup)
+				got, err = got.WithSecurity(tt.s, tt.fsGroup)
 			}
 			if !errors.Is(err, tt.err) {
 				t.Fatalf("error %v, want %v", err, tt.err)
 			}
-			if d := cmp.Diff(tt.want, got, cmp.AllowUnexported(user{})); err == nil && d != "" {
+			if d := cmp.Diff(tt.want, got); err == nil && d != "" {
 				t.Error(d)
 			}
 		})
@@ -106,7 +106,7 @@ func TestWithSecurity(t *testing.T) {
 }
 
 func TestUserHasItsPrimaryGroup(t *testing.T) {
-	got := user{gid: 5, groups: []uint32{9, 5, 1}}.oci()
+	got := User{GID: 5, Groups: []uint32{9, 5, 1}}.oci()
 	if d := cmp.Diff([]uint32{1, 5, 9}, got.AdditionalGids); d != "" {
 		t.Error(d)
 	}

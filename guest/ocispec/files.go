@@ -1,4 +1,4 @@
-package runtime
+package ocispec
 
 import (
 	"strings"
@@ -6,8 +6,8 @@ import (
 	"github.com/firkin-dev/firkin-reconcile/guest/agentpb"
 )
 
-// generatedFiles are the files that every container gets, by the path it sees them at.
-func generatedFiles(hostname string, n *agentpb.NetworkConfig) map[string]string {
+// GeneratedFiles are the files that every container gets, by the path it sees them at.
+func GeneratedFiles(hostname string, n *agentpb.NetworkConfig) map[string]string {
 	return map[string]string{
 		"/etc/hostname":    hostname + "\n",
 		"/etc/hosts":       hostsFile(hostname, n),

@@ -1,4 +1,4 @@
-package runtime
+package ocispec
 
 import (
 	"fmt"
@@ -92,9 +92,9 @@ func ociCapabilities(caps []string) *specs.LinuxCapabilities {
 	return &specs.LinuxCapabilities{Bounding: caps, Effective: caps, Permitted: caps}
 }
 
-// userSpec is who resolveUser is to find: the image's user, or the one set instead. A group
+// UserSpec is who ResolveUser is to find: the image's user, or the one set instead. A group
 // set instead leaves the user the groups that the image gives it.
-func userSpec(imageUser string, c *agentpb.SecurityContext) string {
+func UserSpec(imageUser string, c *agentpb.SecurityContext) string {
 	if c != nil && c.User != nil {
 		return strconv.FormatInt(c.GetUser(), 10)
 	}
@@ -105,19 +105,19 @@ func userSpec(imageUser string, c *agentpb.SecurityContext) string {
 	return imageUser
 }
 
-// withSecurity changes who was found by what the security context and the group of the
+// WithSecurity changes who was found by what the security context and the group of the
 // pod's volumes (nil: none) say.
-func (u user) withSecurity(c *agentpb.SecurityContext, fsGroup *int) (user, error) {
+func (u User) WithSecurity(c *agentpb.SecurityContext, fsGroup *int) (User, error) {
 	if c != nil && c.Group != nil {
 		gid, err := groupID(c.GetGroup())
 		if err != nil {
-			return user{}, err
+			return User{}, err
 		}
-		u.gid = gid
+		u.GID = gid
 	}
-	u.groups = slices.Clone(u.groups)
+	u.Groups = slices.Clone(u.Groups)
 	if c.GetStrictGroups() {
-		u.groups = nil // those that the image's /etc/group has for the user
+		u.Groups = nil // those that the image's /etc/group has for the user
 	}
 	extra := c.GetExtraGroups()
 	if fsGroup != nil {
@@ -126,12 +126,12 @@ func (u user) withSecurity(c *agentpb.SecurityContext, fsGroup *int) (user, erro
 	for _, g := range extra {
 		gid, err := groupID(g)
 		if err != nil {
-			return user{}, err
+			return User{}, err
 		}
-		u.groups = append(u.groups, gid)
+		u.Groups = append(u.Groups, gid)
 	}
-	if c.GetNonRoot() && u.uid == 0 {
-		return user{}, fmt.Errorf("%w (uid 0)", ErrRoot)
+	if c.GetNonRoot() && u.UID == 0 {
+		return User{}, fmt.Errorf("%w (uid 0)", ErrRoot)
 	}
 	return u, nil
 }

@@ -1,4 +1,4 @@
-package runtime
+package ocispec
 
 // knownCapabilities are all of Linux, from linux/capability.h, in their order.
 func knownCapabilities() []string {

@@ -1,4 +1,4 @@
-package runtime
+package ocispec
 
 import (
 	"bufio"
@@ -18,20 +18,20 @@ var ErrNoUser = errors.New("no such user or group in the image")
 // maxUserLine bounds a line of passwd or group; a longer one is an error.
 const maxUserLine = 64 << 10
 
-// user is who a container runs as.
-type user struct {
-	uid, gid uint32
-	groups   []uint32 // further ones
-	home     string
+// User is who a container runs as.
+type User struct {
+	UID, GID uint32
+	Groups   []uint32 // further ones
+	Home     string
 }
 
 // oci: the primary group is among the further ones too, so that giving it up does not get
 // around files that deny it something.
-func (u user) oci() specs.User {
+func (u User) oci() specs.User {
 	mask := uint32(0o022)
-	groups := append([]uint32{u.gid}, u.groups...)
+	groups := append([]uint32{u.GID}, u.Groups...)
 	slices.Sort(groups)
-	return specs.User{UID: u.uid, GID: u.gid, AdditionalGids: slices.Compact(groups), Umask: &mask}
+	return specs.User{UID: u.UID, GID: u.GID, AdditionalGids: slices.Compact(groups), Umask: &mask}
 }
 
 // passwdEntry and groupEntry are lines of /etc/passwd and /etc/group.
@@ -47,42 +47,42 @@ type groupEntry struct {
 	members []string
 }
 
-// resolveUser finds who spec means: "", "user", "uid", "user:group", "uid:gid" and
+// ResolveUser finds who spec means: "", "user", "uid", "user:group", "uid:gid" and
 // mixtures, as in an image config. passwd and group are the image's, and may be
 // empty. A number need not be listed: then the group is 0 and home is /.
-func resolveUser(spec string, passwd, group io.Reader) (user, error) {
+func ResolveUser(spec string, passwd, group io.Reader) (User, error) {
 	users, err := parseLines(passwd, parsePasswd)
 	if err != nil {
-		return user{}, fmt.Errorf("read the image's passwd: %w", err)
+		return User{}, fmt.Errorf("read the image's passwd: %w", err)
 	}
 	groups, err := parseLines(group, parseGroup)
 	if err != nil {
-		return user{}, fmt.Errorf("read the image's group: %w", err)
+		return User{}, fmt.Errorf("read the image's group: %w", err)
 	}
 	name, groupName, hasGroup := strings.Cut(spec, ":")
 	if name == "" {
 		name = "0"
 	}
-	u := user{home: "/"}
+	u := User{Home: "/"}
 	uid, numeric := parseID(name)
-	u.uid = uid
+	u.UID = uid
 	i := slices.IndexFunc(users, func(e passwdEntry) bool { return e.name == name || numeric && e.uid == uid })
 	switch {
 	case i >= 0:
-		u.uid, u.gid, u.home = users[i].uid, users[i].gid, users[i].home
+		u.UID, u.GID, u.Home = users[i].uid, users[i].gid, users[i].home
 		name = users[i].name
 	case !numeric:
-		return user{}, fmt.Errorf("user %q: %w", name, ErrNoUser)
+		return User{}, fmt.Errorf("user %q: %w", name, ErrNoUser)
 	}
 	if hasGroup && groupName != "" {
-		if u.gid, err = resolveGroup(groupName, groups); err != nil {
-			return user{}, err
+		if u.GID, err = resolveGroup(groupName, groups); err != nil {
+			return User{}, err
 		}
 		return u, nil
 	}
 	for _, g := range groups {
-		if i >= 0 && slices.Contains(g.members, name) && g.gid != u.gid && !slices.Contains(u.groups, g.gid) {
-			u.groups = append(u.groups, g.gid)
+		if i >= 0 && slices.Contains(g.members, name) && g.gid != u.GID && !slices.Contains(u.Groups, g.gid) {
+			u.Groups = append(u.Groups, g.gid)
 		}
 	}
 	return u, nil

@@ -1,4 +1,4 @@
-package runtime
+package ocispec
 
 import specs "github.com/opencontainers/runtime-spec/specs-go"
 
@@ -18,8 +18,6 @@ const (
 	cpuPeriodMicros = 100_000
 	// minCPUShares is what Kubernetes gives a container that requests no CPU.
 	minCPUShares = 2
-	// shmSize is the size of /dev/shm, which all containers share; containerd's and Docker's.
-	shmSize = 64 << 20
 )
 
 // defaultCapabilities are Docker's and containerd's.
@@ -55,7 +53,7 @@ func systemMounts(privileged bool) []specs.Mount {
 		{Destination: "/dev", Type: "tmpfs", Source: "tmpfs", Options: []string{"nosuid", "strictatime", "mode=755", "size=65536k"}},
 		{Destination: "/dev/pts", Type: "devpts", Source: "devpts",
 			Options: []string{"nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"}},
-		{Destination: "/dev/shm", Type: "bind", Source: shmDir, Options: []string{"bind", "nosuid", "noexec", "nodev", "rw"}},
+		{Destination: "/dev/shm", Type: "bind", Source: SharedMemoryDir, Options: []string{"bind", "nosuid", "noexec", "nodev", "rw"}},
 		{Destination: "/dev/mqueue", Type: "mqueue", Source: "mqueue", Options: []string{"nosuid", "noexec", "nodev"}},
 		{Destination: "/sys", Type: "sysfs", Source: "sysfs", Options: []string{"nosuid", "noexec", "nodev", mode}},
 		{Destination: "/sys/fs/cgroup", Type: "cgroup", Source: "cgroup", Options: []string{"nosuid", "noexec", "nodev", "relatime", mode}},

@@ -1,4 +1,4 @@
-package runtime
+package ocispec
 
 import (
 	"encoding/json"
@@ -40,55 +40,58 @@ func golden(t *testing.T, name string, v any) {
 func TestBuildSpec(t *testing.T) {
 	for _, tt := range []struct {
 		golden string
-		in     specInput
+		in     Input
 	}{
-		{"minimal.json", specInput{
-			container: &agentpb.ContainerSpec{Argv: []string{"/bin/true"}},
-			user:      user{home: "/"}, hostname: "pod", rootfs: "/store/c/merged", cgroup: "/containers/c",
+		{"minimal.json", Input{
+			Container: &agentpb.ContainerSpec{Argv: []string{"/bin/true"}},
+			User:      User{Home: "/"}, Hostname: "pod", Root: "/store/c/merged", Cgroup: "/containers/c",
 		}},
-		{"full.json", specInput{
-			container: &agentpb.ContainerSpec{
+		{"full.json", Input{
+			Container: &agentpb.ContainerSpec{
 				Argv: []string{"sh", "-c", "exit 1"}, Env: []string{"PATH=/bin", "A=1", "A=2", "HOME=/h"}, Cwd: "/srv",
 				Resources: &agentpb.Resources{
 					CpuRequestMilli: 250, CpuLimitMilli: 500, MemoryRequestBytes: 1 << 20, MemoryLimitBytes: 64 << 20,
 				},
 			},
-			user: user{uid: 1000, gid: 100, groups: []uint32{29}, home: "/home/app"}, hostname: "pod", rootfs: "/store/c/merged",
-			cgroup: "/containers/c",
-			binds:  []bindMount{{source: "/v/data", target: "/data"}, {source: "/v/conf", target: "/conf", readOnly: true}},
+			User: User{UID: 1000, GID: 100, Groups: []uint32{29}, Home: "/home/app"}, Hostname: "pod", Root: "/store/c/merged",
+			Cgroup: "/containers/c",
+			Binds:  []Bind{{Source: "/v/data", Target: "/data"}, {Source: "/v/conf", Target: "/conf", ReadOnly: true}},
 		}},
-		{"privileged.json", specInput{
-			container: &agentpb.ContainerSpec{Argv: []string{"/bin/true"}, Tty: true, Security: &agentpb.SecurityContext{Privileged: true}},
-			user:      user{home: "/root"}, hostname: "pod", rootfs: "/store/c/merged", cgroup: "/privileged/c",
-			pids:    pidNamespace{machine: true},
-			devices: []specs.LinuxDevice{{Path: "/dev/sda", Type: "b", Major: 8}},
+		{"privileged.json", Input{
+			Container: &agentpb.ContainerSpec{Argv: []string{"/bin/true"}, Tty: true, Security: &agentpb.SecurityContext{Privileged: true}},
+			User:      User{Home: "/root"}, Hostname: "pod", Root: "/store/c/merged", Cgroup: "/privileged/c",
+			PIDs:    PIDNamespace{Machine: true},
+			Devices: []specs.LinuxDevice{{Path: "/dev/sda", Type: "b", Major: 8}},
 		}},
-		{"restricted.json", specInput{
-			container: &agentpb.ContainerSpec{Argv: []string{"/bin/true"}, Security: &agentpb.SecurityContext{
+		{"restricted.json", Input{
+			Container: &agentpb.ContainerSpec{Argv: []string{"/bin/true"}, Security: &agentpb.SecurityContext{
 				ReadOnlyRoot: true, NoNewPrivileges: true, DropCapabilities: []string{"ALL"}, AddCapabilities: []string{"NET_BIND_SERVICE"},
 			}},
-			user: user{uid: 7, gid: 8, groups: []uint32{8, 9}, home: "/"}, hostname: "pod", rootfs: "/store/c/merged", cgroup: "/containers/c",
-			pids: pidNamespace{init: 42},
+			User: User{UID: 7, GID: 8, Groups: []uint32{8, 9}, Home: "/"}, Hostname: "pod", Root: "/store/c/merged", Cgroup: "/containers/c",
+			PIDs: PIDNamespace{Init: 42},
 		}},
 	} {
 		t.Run(tt.golden, func(t *testing.T) {
-			s, err := resolveSecurity(tt.in.container.GetSecurity())
+			spec, err := Build(tt.in)
 			if err != nil {
 				t.Fatal(err)
 			}
-			tt.in.security = s
-			golden(t, tt.golden, buildSpec(tt.in))
+			golden(t, tt.golden, spec)
 		})
 	}
 }
 
 func TestBuildExec(t *testing.T) {
-	container := buildSpec(specInput{
-		container: &agentpb.ContainerSpec{Argv: []string{"/bin/true"}, Env: []string{"A=1"}},
-		user:      user{uid: 7, home: "/"}, hostname: "pod",
-	}).Process
+	spec, err := Build(Input{
+		Container: &agentpb.ContainerSpec{Argv: []string{"/bin/true"}, Env: []string{"A=1"}},
+		User:      User{UID: 7, Home: "/"}, Hostname: "pod",
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	container := spec.Process
 	before := len(container.Env)
-	p := buildExec(container, &agentpb.ExecRequest_Start{
+	p := Exec(container, &agentpb.ExecRequest_Start{
 		Argv: []string{"top"}, Env: []string{"A=2", "B=3"}, Tty: true, Rows: 24, Columns: 80,
 	})
 	want := []string{"A=2", defaultPath, "HOSTNAME=pod", "HOME=/", "B=3", "TERM=xterm"}
@@ -100,7 +103,7 @@ func TestBuildExec(t *testing.T) {
 	}
 	withTerminal := *container
 	withTerminal.Terminal = true
-	if p := buildExec(&withTerminal, &agentpb.ExecRequest_Start{Argv: []string{"top"}}); p.Terminal {
+	if p := Exec(&withTerminal, &agentpb.ExecRequest_Start{Argv: []string{"top"}}); p.Terminal {
 		t.Error("an exec has the terminal of its container")
 	}
 	if len(container.Env) != before || container.Env[0] != "A=1" || container.Terminal {
@@ -122,7 +125,7 @@ func TestResources(t *testing.T) {
 		{"memory", &agentpb.Resources{MemoryLimitBytes: 1 << 30}, 2, 0, 1 << 30},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			r := resources(tt.in)
+			r := resources(tt.in, 0)
 			if *r.CPU.Shares != tt.shares {
 				t.Errorf("shares %d, want %d", *r.CPU.Shares, tt.shares)
 			}
@@ -140,6 +143,14 @@ func TestResources(t *testing.T) {
 	}
 }
 
+func TestProcessesAreLimited(t *testing.T) {
+	for in, want := range map[int64]int64{0: maxPIDs, 618: 618, maxPIDs + 1: maxPIDs} {
+		if got := value(resources(nil, in).Pids.Limit); got != want {
+			t.Errorf("limit %d of %d, want %d", got, in, want)
+		}
+	}
+}
+
 func value(p *int64) int64 {
 	if p == nil {
 		return 0
@@ -148,31 +159,23 @@ func value(p *int64) int64 {
 }
 
 func TestSortBinds(t *testing.T) {
-	binds := []bindMount{{target: "/a/b/c"}, {target: "/etc/hosts"}, {target: "/a"}, {target: "/etc/hosts", source: "mine"}}
-	sortBinds(binds)
+	binds := []Bind{{Target: "/a/b/c"}, {Target: "/etc/hosts"}, {Target: "/a"}, {Target: "/etc/hosts", Source: "mine"}}
 	var got []string
-	for _, b := range binds {
-		got = append(got, b.target+b.source)
+	for _, b := range sortBinds(binds) {
+		got = append(got, b.Target+b.Source)
 	}
 	if d := cmp.Diff([]string{"/a", "/etc/hosts", "/etc/hostsmine", "/a/b/c"}, got); d != "" {
 		t.Error(d)
 	}
-}
-
-func TestOverlayOptions(t *testing.T) {
-	got := overlayOptions(`/a:b,c\d`, "/u:1,2", "/w")
-	want := `lowerdir=/a\:b\,c\\d,upperdir=/u:1\,2,workdir=/w,volatile`
-	if got != want {
-		t.Errorf("got %s, want %s", got, want)
+	if binds[0].Target != "/a/b/c" {
+		t.Error("the caller's mounts were sorted, too")
 	}
 }
 
-func TestPathSafe(t *testing.T) {
-	for name, want := range map[string]bool{
-		"web": true, "web-0.1_x": true, "": false, ".": false, "..": false, "-a": false, "a/b": false, "a\x00": false, "é": false,
-	} {
-		if got := pathSafe(name); got != want {
-			t.Errorf("pathSafe(%q) = %v", name, got)
-		}
+func TestOverlayOptions(t *testing.T) {
+	got := OverlayOptions(`/a:b,c\d`, "/u:1,2", "/w")
+	want := `lowerdir=/a\:b\,c\\d,upperdir=/u:1\,2,workdir=/w,volatile`
+	if got != want {
+		t.Errorf("got %s, want %s", got, want)
 	}
 }

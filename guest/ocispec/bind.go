@@ -1,4 +1,4 @@
-package runtime
+package ocispec
 
 import (
 	specs "github.com/opencontainers/runtime-spec/specs-go"
@@ -6,29 +6,29 @@ import (
 	"github.com/firkin-dev/firkin-reconcile/guest/agentpb"
 )
 
-// bindMount is something of the guest that a container sees.
-type bindMount struct {
-	source      string // absolute, in the guest
-	target      string // absolute, in the container
-	readOnly    bool   // with all that is mounted below it
-	file        bool   // not a directory
-	propagation agentpb.Mount_Propagation
+// Bind is something of the guest that a container sees.
+type Bind struct {
+	Source      string // absolute, in the guest
+	Target      string // absolute, in the container
+	ReadOnly    bool   // with all that is mounted below it
+	File        bool   // not a directory
+	Propagation agentpb.Mount_Propagation
 }
 
 // ociBinds are the mounts in the form of an OCI spec.
-func ociBinds(binds []bindMount) []specs.Mount {
+func ociBinds(binds []Bind) []specs.Mount {
 	var out []specs.Mount
 	for _, b := range binds {
-		options := []string{"rbind", propagationOption(b.propagation)}
+		options := []string{"rbind", propagationOption(b.Propagation)}
 		switch {
-		case b.readOnly && b.file:
+		case b.ReadOnly && b.File:
 			options = append(options, "ro") // crun takes "rro" for directories only
-		case b.readOnly:
+		case b.ReadOnly:
 			options = append(options, "ro", "rro")
 		default:
 			options = append(options, "rw")
 		}
-		out = append(out, specs.Mount{Destination: b.target, Type: "bind", Source: b.source, Options: options})
+		out = append(out, specs.Mount{Destination: b.Target, Type: "bind", Source: b.Source, Options: options})
 	}
 	return out
 }
@@ -47,10 +47,10 @@ func propagationOption(p agentpb.Mount_Propagation) string {
 
 // rootPropagation is what a container's root must have for its mounts' propagation to
 // work; "" when none needs any.
-func rootPropagation(binds []bindMount) string {
+func rootPropagation(binds []Bind) string {
 	need := ""
 	for _, b := range binds {
-		switch b.propagation {
+		switch b.Propagation {
 		case agentpb.Mount_BIDIRECTIONAL:
 			return "rshared"
 		case agentpb.Mount_HOST_TO_CONTAINER:
