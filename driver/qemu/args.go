@@ -51,14 +51,18 @@ func arguments(spec driver.Spec, facts Facts, fds inherited, from origin) []stri
 		"-uuid", spec.ID,
 		"-nodefaults", "-no-user-config", "-action", "reboot=" + onReset(from),
 		"-display", "none",
-		"-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny",
-		"-machine", machineType(facts.Arch) + memoryBackend(fds),
+	}
+	if !facts.Bare {
+		args = append(args, "-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny")
+	}
+	args = append(args,
+		"-machine", machineType(facts)+memoryBackend(fds),
 		"-accel", accel,
 		"-cpu", cpuModel(facts),
 		"-smp", strconv.Itoa(spec.CPUs),
 		"-m", fmt.Sprintf("%dM", spec.MemoryBytes>>20),
-		"-kernel", fdPath(fds.kernel),
-		"-initrd", fdPath(fds.initrd),
+		"-kernel", filePath(facts, fds.kernel, spec.Guest.Kernel),
+		"-initrd", filePath(facts, fds.initrd, spec.Guest.Initrd),
 		"-append", commandLine(facts, from),
 		"-chardev", fmt.Sprintf("socket,id=qmp,fd=%d", fds.qmp),
 		"-mon", "chardev=qmp,mode=control",
@@ -66,9 +70,9 @@ func arguments(spec driver.Spec, facts Facts, fds inherited, from origin) []stri
 		"-serial", "chardev:console",
 		"-device", "virtio-serial-device",
 		"-chardev", fmt.Sprintf("socket,id=link,fd=%d,server=on,wait=off", fds.link),
-		"-device", "virtserialport,id=" + linkDevice + ",chardev=link,name=" + linkPort,
-		"-device", "virtio-scsi-device,id=" + diskBus,
-	}
+		"-device", "virtserialport,id="+linkDevice+",chardev=link,name="+linkPort,
+		"-device", "virtio-scsi-device,id="+diskBus,
+	)
 	args = append(args, cardArguments(spec, fds, from)...)
 	args = append(args, shareArguments(spec, fds)...)
 	return append(args, memoryArguments(spec, fds, from)...)
@@ -150,20 +154,25 @@ func memoryArguments(spec driver.Spec, fds inherited, from origin) []string {
 	return args
 }
 
-// machineType is the leanest machine of an architecture that has virtio-mmio slots.
-func machineType(arch string) string {
-	if arch == archARM64 {
+// machineType is the leanest machine of an architecture that has virtio-mmio slots. HVF has no
+// interrupt controller of its own; of QEMU's, the newest that it takes has no limit of 8 CPUs.
+func machineType(facts Facts) string {
+	switch {
+	case facts.Arch == archARM64 && facts.Accelerator == HVF:
+		return "virt,gic-version=3"
+	case facts.Arch == archARM64:
 		return "virt,gic-version=max"
+	default:
+		return "microvm,x-option-roms=off,isa-serial=on,acpi=on"
 	}
-	return "microvm,x-option-roms=off,isa-serial=on,acpi=on"
 }
 
-// cpuModel is the host's under KVM; emulated ones have all that QEMU can do, except that
+// cpuModel is the host's where that runs the guest; emulated ones have all that QEMU can do, except that
 // ARM's pointer authentication uses QEMU's cheap algorithm instead of the standard's, and
 // that x86's string moves are not said to be fast by the byte: QEMU emulates them byte by byte.
 func cpuModel(facts Facts) string {
 	switch {
-	case facts.Accelerator == KVM:
+	case !facts.Emulated():
 		return "host"
 	case facts.Arch == archARM64:
 		return "max,pauth-impdef=on"
@@ -182,6 +191,16 @@ func consoleDevice(arch string) string {
 
 // fdPath names an inherited descriptor for those of QEMU's options that take a path only.
 func fdPath(fd int) string { return fmt.Sprintf("/proc/self/fd/%d", fd) }
+
+// filePath is how QEMU gets at a file that it is handed over: by its descriptor, since it may
+// open nothing itself; or by its path, where it may, and where two openings of one descriptor
+// share their place in the file.
+func filePath(facts Facts, fd int, path string) string {
+	if facts.Bare {
+		return path
+	}
+	return fdPath(fd)
+}
 
 // commandLine is the guest kernel's. There is no secret in it: containers can read it.
 func commandLine(facts Facts, from origin) string {

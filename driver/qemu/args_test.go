@@ -15,12 +15,18 @@ import (
 var update = flag.Bool("update", false, "write the golden command lines")
 
 func TestArgumentsGolden(t *testing.T) {
-	spec := driver.Spec{ID: testID, Name: "default/web", CPUs: 2, MemoryBytes: 256 << 20}
+	spec := driver.Spec{
+		ID: testID, Name: "default/web", CPUs: 2, MemoryBytes: 256 << 20,
+		Guest: driver.Guest{Kernel: "/guest/kernel", Initrd: "/guest/initrd.img"},
+	}
 	for name, facts := range map[string]Facts{
 		"kvm":       {Arch: "amd64", Accelerator: KVM},
 		"tcg":       {Arch: "amd64", Accelerator: TCG, TSCKHz: 2100000},
 		"kvm-arm64": {Arch: "arm64", Accelerator: KVM},
 		"tcg-arm64": {Arch: "arm64", Accelerator: TCG},
+		"hvf":       {Arch: "amd64", Accelerator: HVF, Bare: true},
+		"hvf-arm64": {Arch: "arm64", Accelerator: HVF, Bare: true},
+		"tcg-macos": {Arch: "arm64", Accelerator: TCG, Bare: true},
 	} {
 		args := arguments(spec, facts, inherited{qmp: 3, link: 4, kernel: 5, initrd: 6}, origin{})
 		got := strings.Join(args, "\n") + "\n"

@@ -1,10 +1,10 @@
 package qemu
 
 import (
-	"fmt"
 	"hash/fnv"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -17,15 +17,15 @@ const (
 	uidCount = 0x0fffffff
 )
 
-// maxOpenFiles is far more than the descriptors of a machine with every disk it can have. QEMU
-// cannot raise the limit again: that takes a capability.
-const maxOpenFiles = 4096
-
-// confine wraps QEMU's command line in prlimit and setpriv: few open files, no capabilities, no new privileges, an
-// uid of its own where we are root, and death with the process that started it.
-func confine(facts Facts, machineID string, args []string) (string, []string) {
+// confine wraps QEMU's command line in prlimit and setpriv: limits, no capabilities, no new privileges, an
+// uid of its own where we are root, and death with the process that started it. On a bare host there is nothing to wrap it in.
+func confine(facts Facts, machineID string, limits limits, args []string) (string, []string) {
+	if facts.Bare {
+		return facts.Binary, args
+	}
 	wrap := []string{"--no-new-privs", "--pdeathsig", "KILL"}
-	if os.Geteuid() == 0 {
+	root := os.Geteuid() == 0
+	if root {
 		uid := strconv.Itoa(freeUID(machineID))
 		wrap = append(wrap, "--reuid", uid, "--regid", uid, "--inh-caps", "-all", "--bounding-set", "-all")
 		if group, ok := kvmGroup(facts); ok {
@@ -34,17 +34,7 @@ func confine(facts Facts, machineID string, args []string) (string, []string) {
 			wrap = append(wrap, "--clear-groups")
 		}
 	}
-	limit := fmt.Sprintf("--nofile=%[1]d:%[1]d", openFiles())
-	return "prlimit", append(append(append([]string{limit, "--", facts.Setpriv}, wrap...), "--", facts.Binary), args...)
-}
-
-// openFiles is maxOpenFiles, or less where less is allowed to us.
-func openFiles() uint64 {
-	var ours syscall.Rlimit
-	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &ours); err != nil {
-		return maxOpenFiles
-	}
-	return min(ours.Max, maxOpenFiles)
+	return "prlimit", slices.Concat(limits.flags(root), []string{"--", facts.Setpriv}, wrap, []string{"--", facts.Binary}, args)
 }
 
 // kvmGroup is the group that may open /dev/kvm, when that is needed.

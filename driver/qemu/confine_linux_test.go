@@ -2,6 +2,7 @@ package qemu
 
 import (
 	"context"
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -63,6 +64,17 @@ func TestNoStartWithoutSandbox(t *testing.T) {
 	}
 	if c := sandbox(ctx, program); c.OK || !c.Fatal || !strings.Contains(c.Detail, "no -sandbox") {
 		t.Errorf("doctor says %+v", c)
+	}
+}
+
+// TestUntrustedIsNotEmulated: the mark holds whatever became of the manifest that bore it.
+func TestUntrustedIsNotEmulated(t *testing.T) {
+	v := New(Options{Log: testr.New(t)})
+	v.facts = &Facts{Arch: archAMD64, Accelerator: TCG, Why: "there is no /dev/kvm"}
+	spec := driver.Spec{ID: testID, CPUs: 1, MemoryBytes: 128 << 20, Guest: driver.Guest{Arch: archAMD64}, Untrusted: true}
+	vm, err := v.Start(t.Context(), spec, t.TempDir(), nil)
+	if !errors.Is(err, driver.ErrUnsupported) || !strings.Contains(err.Error(), "marked untrusted") {
+		t.Errorf("it is started: %v, %v", vm, err)
 	}
 }
 

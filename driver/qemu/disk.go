@@ -73,6 +73,11 @@ func (v *vm) plug(ctx context.Context, d driver.Disk) error {
 		return err
 	}
 	defer file.Close()
+	if !d.ReadOnly {
+		if err := v.process.allow(file); err != nil {
+			return err
+		}
+	}
 	v.lastSet++
 	a := &attachment{Disk: d, set: v.lastSet}
 	v.disks[d.ID] = a

@@ -1,6 +1,7 @@
 package qemu
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -55,7 +56,7 @@ func diskVM(t *testing.T) (*vm, *diskQEMU) {
 	q := &diskQEMU{}
 	conn, end := fakeQEMU(t, q.answer)
 	v := &vm{
-		log: logr.Discard(), disks: make(map[string]*attachment),
+		log: logr.Discard(), process: &process{fileLimit: 1 << 40}, disks: make(map[string]*attachment),
 		deleted: make(map[string]chan struct{}), done: make(chan struct{}),
 	}
 	m, err := newMonitor(t.Context(), conn, v.event)
@@ -152,9 +153,28 @@ func TestFullDiskIsToldOnce(t *testing.T) {
 		}
 		v.event(event{Name: "RESUME"})
 	}
-	v.event(event{Name: "BLOCK_IO_ERROR", Data: []byte(`{"nospace": false, "action": "report"}`)})
 	if told != 1 || v.full {
 		t.Errorf("told %d times, full %t", told, v.full)
+	}
+}
+
+func TestBrokenDiskIsToldOnceAndExplainsTheEnd(t *testing.T) {
+	var told int
+	v := &vm{log: logr.New(countingSink{&told}), process: &process{}}
+	v.event(event{Name: "SHUTDOWN", Data: []byte(`{"reason": "guest-reset"}`)})
+	if err := v.verdict(); err == nil || strings.Contains(err.Error(), "disk") {
+		t.Errorf("verdict %v before any disk failed", err)
+	}
+	for _, reason := range []string{"Input/output error", "another"} {
+		v.event(event{Name: "BLOCK_IO_ERROR", Data: fmt.Appendf(nil,
+			`{"node-name": "node-store", "operation": "write", "action": "report", "nospace": false, "reason": %q}`, reason)})
+	}
+	const want = "the host failed to write its disk store: Input/output error"
+	if told != 1 || !strings.HasSuffix(v.Trouble(), want) {
+		t.Errorf("told %d times, trouble %q", told, v.Trouble())
+	}
+	if err := v.verdict(); err == nil || !strings.Contains(err.Error(), want+"; then the guest reset itself") {
+		t.Errorf("verdict %v", err)
 	}
 }
 

@@ -25,24 +25,42 @@ type Facts struct {
 	Binary  string `json:"binary"`
 	Version string `json:"version"`
 	Setpriv string `json:"setpriv"`
-	// Accelerator is KVM where a probe ran something, else TCG; Why says what was seen.
+	// Bare: this host has nothing that confines QEMU (see confine); it has our own rights.
+	Bare bool `json:"bare,omitempty"`
+	// Accelerator is KVM or HVF where a probe ran something, else TCG; Why says what was seen.
 	Accelerator string `json:"accelerator"`
 	Why         string `json:"why"`
 	// TSCKHz is the rate of the host's time stamp counter; 0 where the guest needs none.
 	TSCKHz int `json:"tscKHz"`
 }
 
+// Emulated tells whether guests' code is emulated, not run.
+func (f Facts) Emulated() bool { return f.Accelerator == TCG }
+
+// NoBoundary says why machines are none that is to be relied on here, "" when they are.
+func (f Facts) NoBoundary() string {
+	switch {
+	case f.Emulated():
+		return fmt.Sprintf("VMs are emulated on this host (%s): no isolation guarantee", f.Why)
+	case f.Bare:
+		return "QEMU is not confined on this host: who breaks out of it has the rights of this user"
+	}
+	return ""
+}
+
 // Probe finds out what the host can do, or remembers it. kernel is the guest's, to be
-// booted by way of trial; "" leaves out whether KVM works.
+// booted by way of trial; "" leaves out whether KVM or HVF works.
 func Probe(ctx context.Context, opt Options, kernel string) (Facts, error) {
 	arch := cmp.Or(opt.Arch, runtime.GOARCH)
 	binary, err := opt.binary(arch)
 	if err != nil {
 		return Facts{}, err
 	}
-	setpriv, err := exec.LookPath("setpriv")
-	if err != nil {
-		return Facts{}, fmt.Errorf("find setpriv, which takes QEMU's privileges: %w (on Debian: apt-get install util-linux)", err)
+	setpriv := ""
+	if !bare {
+		if setpriv, err = exec.LookPath("setpriv"); err != nil {
+			return Facts{}, fmt.Errorf("find setpriv, which takes QEMU's privileges: %w (on Debian: apt-get install util-linux)", err)
+		}
 	}
 	key, err := factsKey(binary)
 	if err != nil {
@@ -51,7 +69,7 @@ func Probe(ctx context.Context, opt Options, kernel string) (Facts, error) {
 	if f, ok := remembered(opt.CacheDir, key); ok {
 		return f, nil
 	}
-	f := Facts{Key: key, Arch: arch, Binary: binary, Setpriv: setpriv}
+	f := Facts{Key: key, Arch: arch, Binary: binary, Setpriv: setpriv, Bare: bare}
 	if f.Version, err = version(ctx, binary); err != nil {
 		return Facts{}, err
 	}
@@ -61,10 +79,10 @@ func Probe(ctx context.Context, opt Options, kernel string) (Facts, error) {
 		}
 	}
 	if kernel == "" {
-		f.Accelerator, f.Why = TCG, "there is no guest bundle to try KVM with"
+		f.Accelerator, f.Why = TCG, "there is no guest bundle to try anything else with"
 		return f, nil
 	}
-	if f.Accelerator, f.Why, err = chooseAccelerator(ctx, f, kernel); err != nil {
+	if f.Accelerator, f.Why, err = chooseAccelerator(ctx, f, hostHardware(), kernel); err != nil {
 		return Facts{}, err
 	}
 	if err := remember(opt.CacheDir, f); err != nil {
@@ -79,11 +97,11 @@ func factsKey(binary string) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("probe QEMU: %w", err)
 	}
-	boot, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	boot, err := bootID()
 	if err != nil {
 		return "", fmt.Errorf("probe the host: %w", err)
 	}
-	return fmt.Sprintf("%s %s %d %d", strings.TrimSpace(string(boot)), binary, info.Size(), info.ModTime().UnixNano()), nil
+	return fmt.Sprintf("%s %s %d %d", strings.TrimSpace(boot), binary, info.Size(), info.ModTime().UnixNano()), nil
 }
 
 func factsFile(dir string) string { return filepath.Join(dir, "qemu-host.json") }

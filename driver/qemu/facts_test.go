@@ -21,7 +21,7 @@ func fakeTrial(t *testing.T, script string) Facts {
 	return Facts{Arch: runtime.GOARCH, Setpriv: path, Binary: "qemu", Accelerator: KVM}
 }
 
-func TestBootUnderKVMVerdicts(t *testing.T) {
+func TestVerdictsOfATrialBoot(t *testing.T) {
 	kernel, err := os.Open(os.DevNull)
 	if err != nil {
 		t.Fatal(err)
@@ -35,7 +35,7 @@ func TestBootUnderKVMVerdicts(t *testing.T) {
 		"QEMU is not there":   {"exit 127", "exit status 127"},
 		"no permission to it": {"echo 'Could not access KVM kernel module: Permission denied' >&2; exit 1", "Permission denied"},
 	} {
-		err := bootUnderKVM(t.Context(), fakeTrial(t, c.script), kernel)
+		err := tryBoot(t.Context(), fakeTrial(t, c.script), kernel)
 		if got := errorText(err); (c.want == "") != (err == nil) || !strings.Contains(got, c.want) {
 			t.Errorf("%s: %q, want %q", name, got, c.want)
 		}
@@ -51,25 +51,40 @@ func errorText(err error) string {
 
 // A caller that gives up must not settle for TCG until the host's next boot.
 func TestTrialThatWasCutShortDecidesNothing(t *testing.T) {
-	if _, err := os.Stat("/dev/kvm"); err != nil {
-		t.Skip("this host has no /dev/kvm to try")
-	}
+	kvm := hardware{accelerator: KVM}
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
-	accel, why, err := chooseAccelerator(ctx, fakeTrial(t, "exec sleep 60"), os.DevNull)
+	accel, why, err := chooseAccelerator(ctx, fakeTrial(t, "exec sleep 60"), kvm, os.DevNull)
 	if !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("%q, %q, %v", accel, why, err)
 	}
-	if _, _, err := chooseAccelerator(t.Context(), fakeTrial(t, "exit 0"), "/nonexistent"); !errors.Is(err, os.ErrNotExist) {
+	if _, _, err := chooseAccelerator(t.Context(), fakeTrial(t, "exit 0"), kvm, "/nonexistent"); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("without a kernel: %v", err)
 	}
 }
 
-func TestAnotherArchitectureIsEmulated(t *testing.T) {
-	f := fakeTrial(t, "exit 0")
-	f.Arch = "other"
-	if accel, why, err := chooseAccelerator(t.Context(), f, os.DevNull); accel != TCG || why == "" || err != nil {
-		t.Errorf("%q, %q, %v", accel, why, err)
+func TestAccelerator(t *testing.T) {
+	const ran, hung = "echo 'Linux version 6.1'", "echo 'HV_UNSUPPORTED' >&2; exit 1"
+	for _, c := range []struct {
+		name, arch, script string
+		hw                 hardware
+		want, why          string
+	}{
+		{"KVM", runtime.GOARCH, ran, hardware{accelerator: KVM}, KVM, "ran under KVM"},
+		{"HVF", runtime.GOARCH, ran, hardware{accelerator: HVF}, HVF, "ran under HVF"},
+		{"HVF that does not work", runtime.GOARCH, hung, hardware{accelerator: HVF}, TCG, "HVF is there but runs no guest: exit status 1: HV_UNSUPPORTED"},
+		{"no hardware", runtime.GOARCH, ran, hardware{accelerator: HVF, missing: "this Mac is old"}, TCG, "this Mac is old"},
+		{"another architecture", "other", ran, hardware{accelerator: HVF}, TCG, "HVF runs no other guest"},
+	} {
+		f := fakeTrial(t, c.script)
+		f.Arch = c.arch
+		if c.hw.accelerator == HVF {
+			f.Bare, f.Binary, f.Setpriv = true, f.Setpriv, "" // nothing wraps it
+		}
+		accel, why, err := chooseAccelerator(t.Context(), f, c.hw, os.DevNull)
+		if accel != c.want || !strings.Contains(why, c.why) || err != nil {
+			t.Errorf("%s: %q, %q, %v", c.name, accel, why, err)
+		}
 	}
 }
 

@@ -12,7 +12,7 @@ import (
 )
 
 // KillOrphans ends every QEMU that carries the machine's UUID. The caller has proven
-// that no shim holds the machine, so such a QEMU belongs to nobody. The process is
+// that no shim holds the machine, so such a QEMU belongs to nobody, nor does its cgroup. The process is
 // pinned by a pidfd before it is looked at, so that a reused pid cannot be hit.
 func KillOrphans(machineID string) error {
 	dirs, err := filepath.Glob("/proc/[0-9]*")
@@ -31,6 +31,7 @@ func KillOrphans(machineID string) error {
 			return fmt.Errorf("end left-over qemu %d of machine %s: %w", pid, machineID, err)
 		}
 	}
+	_ = removeGroup(machineID) // one that stays is empty, and swept later
 	return nil
 }
 

@@ -14,6 +14,8 @@ import (
 	"sync"
 	"syscall"
 
+	"github.com/go-logr/logr"
+
 	"github.com/firkin-dev/firkin-reconcile/driver"
 	"github.com/firkin-dev/firkin-reconcile/driver/unixsock"
 )
@@ -24,13 +26,16 @@ type process struct {
 	qmp    *net.UnixConn
 	stderr *tail
 	cmd    *exec.Cmd
+	log    logr.Logger
+	// fileLimit is the size of the largest file that it may write.
+	fileLimit uint64
 
 	done chan struct{}
 	err  error // how it exited; valid once done is closed
 }
 
 // spawn starts QEMU confined (see confine), with everything it needs handed over.
-func spawn(facts Facts, spec driver.Spec, dir, socket string, from origin) (*process, error) {
+func spawn(facts Facts, spec driver.Spec, dir, socket string, from origin, log logr.Logger) (*process, error) {
 	var parent []io.Closer // closed here: QEMU has its own copies
 	defer func() {
 		for _, c := range parent {
@@ -71,18 +76,19 @@ func spawn(facts Facts, spec driver.Spec, dir, socket string, from origin) (*pro
 		files = append(files, from.shares) // the caller's to close
 	}
 	args := arguments(spec, facts, fds, from)
-	name, args := confine(facts, spec.ID, args)
+	limits := limitsOf(facts, spec)
+	name, args := confine(facts, spec.ID, limits, args)
 
-	p := &process{qmp: ours, stderr: &tail{}, done: make(chan struct{})}
+	p := &process{qmp: ours, stderr: &tail{}, log: log, fileLimit: limits.fileLimit(), done: make(chan struct{})}
 	console := &cappedLog{path: filepath.Join(dir, "console.log")}
 	p.cmd = exec.Command(name, args...)
 	p.cmd.Dir = "/"
-	p.cmd.Env = []string{"LC_ALL=C"}
+	p.cmd.Env = []string{"LC_ALL=C", fmt.Sprintf("MALLOC_ARENA_MAX=%d", mallocArenas)}
 	p.cmd.ExtraFiles = files
 	p.cmd.Stdout = console
 	p.cmd.Stderr = p.stderr
 	started := make(chan error)
-	go p.run(started, console)
+	go p.run(started, console, func() (*group, error) { return enclose(spec.ID, limits, p.pid) })
 	if err := <-started; err != nil {
 		return nil, errors.Join(err, ours.Close())
 	}
@@ -90,8 +96,9 @@ func spawn(facts Facts, spec driver.Spec, dir, socket string, from origin) (*pro
 }
 
 // run starts the process and waits for it on one locked thread: the kernel sends the
-// parent-death signal when the *thread* that started the child ends.
-func (p *process) run(started chan<- error, console *cappedLog) {
+// parent-death signal when the *thread* that started the child ends. The cgroup that enclose
+// puts it into ends with it.
+func (p *process) run(started chan<- error, console *cappedLog, enclose func() (*group, error)) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	if err := p.cmd.Start(); err != nil {
@@ -102,8 +109,17 @@ func (p *process) run(started chan<- error, console *cappedLog) {
 	// The shim's protection from the out-of-memory killer is not the machine's. Where there
 	// is no such thing, nothing was inherited either.
 	_ = os.WriteFile(fmt.Sprintf("/proc/%d/oom_score_adj", p.pid), []byte("0"), 0)
+	enclosed, err := enclose()
+	if err != nil {
+		p.log.Info("the machine has no cgroup of its own", "cause", err.Error())
+	}
 	started <- nil
-	err := p.cmd.Wait()
+	err = p.cmd.Wait()
+	if enclosed != nil {
+		if err := enclosed.remove(); err != nil {
+			p.log.Info("the machine's cgroup is left", "cause", err.Error())
+		}
+	}
 	console.close()
 	var exit *exec.ExitError
 	if err != nil && errors.As(err, &exit) {
@@ -111,6 +127,23 @@ func (p *process) run(started chan<- error, console *cappedLog) {
 	}
 	p.err = err
 	close(p.done)
+}
+
+// allow lets the process write a file to its end. One call at a time.
+func (p *process) allow(file *os.File) error {
+	info, err := file.Stat()
+	if err != nil {
+		return err
+	}
+	size := uint64(max(info.Size(), 0))
+	if !info.Mode().IsRegular() || size <= p.fileLimit {
+		return nil // devices have no such limit
+	}
+	if err := allowFile(p.pid, size); err != nil {
+		return err
+	}
+	p.fileLimit = size
+	return nil
 }
 
 func (p *process) kill() error {

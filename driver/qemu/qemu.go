@@ -1,5 +1,5 @@
-// Package qemu runs machines under QEMU: microvm machines, by KVM where that really
-// works and by software emulation (TCG) elsewhere.
+// Package qemu runs machines under QEMU: microvm machines (or arm64's virt), by the processor
+// where that really works (KVM on Linux, HVF on macOS) and by software emulation (TCG) elsewhere.
 //
 // QEMU gets nothing by path: its kernel, disks and sockets are opened here and handed
 // over as file descriptors, so that it can run under a uid of its own that may open
@@ -19,7 +19,7 @@ import (
 	"github.com/go-logr/logr"
 
 	"github.com/firkin-dev/firkin-reconcile/driver"
-	"github.com/firkin-dev/firkin-reconcile/driver/qemu/template"
+	"github.com/firkin-dev/firkin-reconcile/driver/template"
 )
 
 // Name is what the driver is called in flags and reports.
@@ -28,6 +28,7 @@ const Name = "qemu"
 // The accelerators.
 const (
 	KVM = "kvm"
+	HVF = "hvf" // macOS' Hypervisor.framework
 	TCG = "tcg"
 )
 
@@ -69,6 +70,9 @@ func (v *VMM) Start(ctx context.Context, spec driver.Spec, dir string, card *os.
 	if err != nil {
 		return nil, err
 	}
+	if why := facts.NoBoundary(); spec.Untrusted && why != "" {
+		return nil, fmt.Errorf("the machine is marked untrusted: %s: %w", why, driver.ErrUnsupported)
+	}
 	trouble := ""
 	if v.copyable(spec) {
 		vm, err := v.fromTemplate(ctx, facts, spec, dir, card)
@@ -86,7 +90,9 @@ func (v *VMM) Start(ctx context.Context, spec driver.Spec, dir string, card *os.
 	}
 	vm.tell(trouble)
 	if v.copyable(spec) {
-		v.makeLater(facts, spec, vm)
+		template.Later(vm.done, v.opt.Log, func(ctx context.Context) (bool, error) {
+			return v.makeTemplate(ctx, facts, spec)
+		})
 	}
 	return vm, nil
 }
@@ -138,7 +144,7 @@ func (o Options) binary(arch string) (string, error) {
 	}
 	path, err := exec.LookPath(name)
 	if err != nil {
-		return "", fmt.Errorf("find QEMU: %w (on Debian: apt-get install %s)", err, debianPackage(arch))
+		return "", fmt.Errorf("find QEMU: %w (%s)", err, install(arch))
 	}
 	return path, nil
 }
@@ -154,11 +160,4 @@ func qemuArch(arch string) string {
 		return "aarch64"
 	}
 	return "x86_64"
-}
-
-func debianPackage(arch string) string {
-	if arch == archARM64 {
-		return "qemu-system-arm"
-	}
-	return "qemu-system-x86"
 }

@@ -14,7 +14,7 @@ import (
 	"google.golang.org/grpc"
 
 	"github.com/firkin-dev/firkin-reconcile/driver"
-	"github.com/firkin-dev/firkin-reconcile/driver/qemu/template"
+	"github.com/firkin-dev/firkin-reconcile/driver/template"
 	"github.com/firkin-dev/firkin-reconcile/guest/agentpb"
 )
 
@@ -59,12 +59,15 @@ func TestTemplate(t *testing.T) {
 	if len(boots) != 2 {
 		t.Errorf("boot ids: %v", boots)
 	}
-	again, err := template.Open(vmm.opt.TemplateDir).Get(t.Context(), templateKey(facts, spec))
+	again, err := template.Open(vmm.opt.TemplateDir).Get(templateKey(facts, spec))
 	if err != nil {
-		t.Fatal(err) // its hashes are no longer what they were
+		t.Fatal(err)
 	}
-	again.Close()
-	again.Release()
+	for _, name := range []string{memoryFile, stateFile} {
+		if _, err := again.Path(t.Context(), name); err != nil {
+			t.Error(err) // its hash is no longer what it was
+		}
+	}
 
 	damage(t, vmm, facts, spec)
 	v := start(t, vmm, spec)

@@ -61,6 +61,7 @@ type vm struct {
 	trouble  string     // see Trouble
 	full     bool       // stopped for want of disk space, not resumed since
 	toldFull time.Time  // when that was last logged
+	broken   string     // which disk's file failed first, and how; "" while none has
 
 	done chan struct{}
 	err  error // valid once done is closed
@@ -82,7 +83,7 @@ func launch(ctx context.Context, facts Facts, spec driver.Spec, dir string, from
 		final:    onReset(from) == resetEnds,
 		done:     make(chan struct{}),
 	}
-	v.process, err = spawn(facts, spec, dir, v.socket, from)
+	v.process, err = spawn(facts, spec, dir, v.socket, from, log)
 	if err != nil {
 		return nil, err
 	}
@@ -205,7 +206,7 @@ func (v *vm) verdict() error {
 	case v.shutdown == "guest-shutdown":
 		return nil
 	case v.shutdown == "guest-reset":
-		return errors.New("the guest reset itself (a kernel panic, or its init ended): see its console log")
+		return errors.New(v.why("the guest reset itself (a kernel panic, or its init ended): see its console log"))
 	case v.process.err != nil:
 		return fmt.Errorf("qemu %w%s", v.process.err, v.process.complaint())
 	case v.shutdown != "":
@@ -234,18 +235,7 @@ func (v *vm) event(e event) {
 			}
 		}
 	case "BLOCK_IO_ERROR":
-		var data struct {
-			Nospace bool
-			Action  string
-			Reason  string
-		}
-		if json.Unmarshal(e.Data, &data) == nil && data.Action == "stop" && data.Nospace {
-			v.full = true
-			if now := time.Now(); now.Sub(v.toldFull) >= tellFullEvery {
-				v.toldFull = now
-				v.log.Info("the machine stopped: no space is left on the host; it goes on once there is", "cause", data.Reason)
-			}
-		}
+		v.diskFailed(e.Data)
 	case "RESUME":
 		v.full = false
 	case "VSERPORT_CHANGE":

@@ -2,10 +2,12 @@ package vz
 
 import (
 	"fmt"
+	"net/netip"
 	"os"
 	"path/filepath"
 
 	"github.com/firkin-dev/firkin-reconcile/driver"
+	"github.com/firkin-dev/firkin-reconcile/network"
 )
 
 // Names of the files in a machine's directory.
@@ -25,9 +27,12 @@ type config struct {
 	memory  uint64 // bytes, a multiple of 1 MiB
 	disks   []disk // in the order of /dev/vdX
 	console string // file that the serial console is written to
-	// card is the datagram socket of the network card, nil for none.
+	// card is the datagram socket of the network card, nil for none; mac its hardware address.
 	card   *os.File
+	mac    network.MAC
 	shares []share
+	// identifier is what the machine is known by to the framework, nil for a new one.
+	identifier []byte
 	// hotPlug adds the controller that disks of run time hang off.
 	hotPlug bool
 }
@@ -65,6 +70,7 @@ func plan(spec driver.Spec, dir string, card *os.File, h host) (config, error) {
 		disks:       []disk{{id: driver.StoreDisk, path: filepath.Join(dir, storeFile)}},
 		console:     filepath.Join(dir, consoleFile),
 		card:        card,
+		mac:         network.MACOf(cardAddress(spec)),
 		hotPlug:     h.major >= macOSHotPlug,
 	}
 	for _, d := range spec.Disks {
@@ -78,6 +84,15 @@ func plan(spec driver.Spec, dir string, card *os.File, h host) (config, error) {
 		c.shares = append(c.shares, share{name: s.Name, path: s.Path, readOnly: s.ReadOnly})
 	}
 	return c, nil
+}
+
+// cardAddress is the address that the machine's hardware address says. One that has no
+// address yet gets it with its hardware address, by its agent.
+func cardAddress(spec driver.Spec) netip.Addr {
+	if a := spec.Network.Address; a.IsValid() {
+		return a.Addr()
+	}
+	return network.Subnet().Addr()
 }
 
 // commandLine is the guest kernel's. hvc0 is the virtio console, the only serial port there is.

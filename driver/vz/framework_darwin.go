@@ -3,17 +3,18 @@
 package vz
 
 import (
+	"bytes"
 	"fmt"
 	"net"
-	"os/exec"
-	"strconv"
-	"strings"
 	"sync"
 
 	"github.com/Code-Hex/vz/v3"
 
 	"github.com/firkin-dev/firkin-reconcile/network"
 )
+
+// Built tells whether this program can use Virtualization.framework.
+const Built = true
 
 // sharesTag is what the guest mounts the machine's shares by.
 const sharesTag = "shares"
@@ -25,7 +26,7 @@ func newFramework() framework { return macOS{} }
 
 // host implements framework.
 func (macOS) host() (host, error) {
-	major, err := macOSMajor()
+	release, err := askMacOS()
 	if err != nil {
 		return host{}, err
 	}
@@ -34,21 +35,19 @@ func (macOS) host() (host, error) {
 		maxCPUs:   vz.VirtualMachineConfigurationMaximumAllowedCPUCount(),
 		minMemory: vz.VirtualMachineConfigurationMinimumAllowedMemorySize(),
 		maxMemory: vz.VirtualMachineConfigurationMaximumAllowedMemorySize(),
-		major:     major,
+		major:     release.major,
+		build:     release.build,
+		saves:     savesState,
 	}, nil
 }
 
-func macOSMajor() (int, error) {
-	out, err := exec.Command("/usr/bin/sw_vers", "-productVersion").Output()
+// newIdentifier implements framework.
+func (macOS) newIdentifier() ([]byte, error) {
+	id, err := vz.NewGenericMachineIdentifier()
 	if err != nil {
-		return 0, fmt.Errorf("ask for the version of macOS: %w", err)
+		return nil, err
 	}
-	text, _, _ := strings.Cut(strings.TrimSpace(string(out)), ".")
-	major, err := strconv.Atoi(text)
-	if err != nil {
-		return 0, fmt.Errorf("read the version of macOS: %w", err)
-	}
-	return major, nil
+	return bytes.Clone(id.DataRepresentation()), nil
 }
 
 // create implements framework.
@@ -62,7 +61,7 @@ func (macOS) create(c config) (machine, error) {
 		return nil, fmt.Errorf("configuration: %w", err)
 	}
 	for _, add := range []func(*vz.VirtualMachineConfiguration, config) error{
-		addDisks, addConsole, addCard, addShares, addRest,
+		addPlatform, addDisks, addConsole, addCard, addShares, addRest,
 	} {
 		if err := add(vc, c); err != nil {
 			return nil, err
@@ -75,9 +74,26 @@ func (macOS) create(c config) (machine, error) {
 	if err != nil {
 		return nil, err
 	}
-	m := &virtualMachine{vm: vm, plugged: make(map[string]vz.USBDevice), end: make(chan error, 1)}
+	m := &virtualMachine{vm: vm, config: vc, plugged: make(map[string]vz.USBDevice), end: make(chan error, 1)}
 	go m.watch()
 	return m, nil
+}
+
+// addPlatform gives the machine its identifier; without one the framework makes one up.
+func addPlatform(vc *vz.VirtualMachineConfiguration, c config) error {
+	if len(c.identifier) == 0 {
+		return nil
+	}
+	id, err := vz.NewGenericMachineIdentifierWithData(c.identifier)
+	if err != nil {
+		return fmt.Errorf("identifier: %w", err)
+	}
+	platform, err := vz.NewGenericPlatformConfiguration(vz.WithGenericMachineIdentifier(id))
+	if err != nil {
+		return fmt.Errorf("platform: %w", err)
+	}
+	vc.SetPlatformVirtualMachineConfiguration(platform)
+	return nil
 }
 
 func addDisks(vc *vz.VirtualMachineConfiguration, c config) error {
@@ -138,6 +154,11 @@ func addCard(vc *vz.VirtualMachineConfiguration, c config) error {
 	if err != nil {
 		return fmt.Errorf("network card: %w", err)
 	}
+	mac, err := vz.NewMACAddress(c.mac[:])
+	if err != nil {
+		return fmt.Errorf("network card: %w", err)
+	}
+	device.SetMACAddress(mac)
 	vc.SetNetworkDevicesVirtualMachineConfiguration([]*vz.VirtioNetworkDeviceConfiguration{device})
 	return nil
 }
@@ -198,7 +219,8 @@ func addRest(vc *vz.VirtualMachineConfiguration, c config) error {
 
 // virtualMachine is one machine of the framework.
 type virtualMachine struct {
-	vm *vz.VirtualMachine
+	vm     *vz.VirtualMachine
+	config *vz.VirtualMachineConfiguration
 
 	mu      sync.Mutex
 	plugged map[string]vz.USBDevice
@@ -223,18 +245,40 @@ func (m *virtualMachine) watch() {
 
 func (m *virtualMachine) start() error        { return m.vm.Start() }
 func (m *virtualMachine) stop() error         { return m.vm.Stop() }
+func (m *virtualMachine) pause() error        { return m.vm.Pause() }
+func (m *virtualMachine) resume() error       { return m.vm.Resume() }
 func (m *virtualMachine) ended() <-chan error { return m.end }
 
 func (m *virtualMachine) connect(port uint32) (net.Conn, error) {
-	devices := m.vm.SocketDevices()
-	if len(devices) == 0 {
-		return nil, fmt.Errorf("the machine has no vsock device")
+	device, err := m.vsock()
+	if err != nil {
+		return nil, err
 	}
-	conn, err := devices[0].Connect(port)
+	conn, err := device.Connect(port)
 	if err != nil {
 		return nil, err // not conn: a nil pointer in an interface is not nil
 	}
 	return conn, nil
+}
+
+func (m *virtualMachine) listen(port uint32) (net.Listener, error) {
+	device, err := m.vsock()
+	if err != nil {
+		return nil, err
+	}
+	l, err := device.Listen(port)
+	if err != nil {
+		return nil, err
+	}
+	return l, nil
+}
+
+func (m *virtualMachine) vsock() (*vz.VirtioSocketDevice, error) {
+	devices := m.vm.SocketDevices()
+	if len(devices) == 0 {
+		return nil, fmt.Errorf("the machine has no vsock device")
+	}
+	return devices[0], nil
 }
 
 func (m *virtualMachine) plug(d disk) error {

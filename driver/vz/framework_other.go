@@ -8,6 +8,9 @@ import (
 	"github.com/firkin-dev/firkin-reconcile/driver"
 )
 
+// Built tells whether this program can use Virtualization.framework.
+const Built = false
+
 // absent stands where there is no Virtualization.framework.
 type absent struct{}
 
@@ -18,6 +21,11 @@ func (absent) host() (host, error) {
 }
 
 func (a absent) create(config) (machine, error) {
+	_, err := a.host()
+	return nil, err
+}
+
+func (a absent) newIdentifier() ([]byte, error) {
 	_, err := a.host()
 	return nil, err
 }

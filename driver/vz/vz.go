@@ -10,10 +10,12 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"time"
 
 	"github.com/go-logr/logr"
 
 	"github.com/firkin-dev/firkin-reconcile/driver"
+	"github.com/firkin-dev/firkin-reconcile/driver/template"
 )
 
 // Name is what the driver is called in flags and reports.
@@ -24,13 +26,17 @@ const LinkPort = 6201
 
 // Options configure a VMM.
 type Options struct {
-	Log logr.Logger
+	// TemplateDir keeps templates, which machines are copied from instead of booted where that
+	// works and is faster; "" is to boot every machine.
+	TemplateDir string
+	Log         logr.Logger
 }
 
 // VMM runs machines in the calling process.
 type VMM struct {
 	opt Options
 	fw  framework
+	now func() time.Time
 }
 
 var _ driver.VMM = (*VMM)(nil)
@@ -39,7 +45,7 @@ var _ driver.VMM = (*VMM)(nil)
 // programs built without cgo) its Start says driver.ErrUnsupported.
 func New(opt Options) *VMM { return newVMM(opt, newFramework()) }
 
-func newVMM(opt Options, fw framework) *VMM { return &VMM{opt: opt, fw: fw} }
+func newVMM(opt Options, fw framework) *VMM { return &VMM{opt: opt, fw: fw, now: time.Now} }
 
 // Name implements driver.VMM.
 func (v *VMM) Name() string { return Name }
@@ -50,19 +56,52 @@ func (v *VMM) Start(ctx context.Context, spec driver.Spec, dir string, card *os.
 	if err != nil {
 		return nil, fmt.Errorf("start vz: %w", err)
 	}
-	c, err := plan(spec, dir, card, host)
+	copies, trouble := v.copyable(spec, host), ""
+	if copies {
+		vm, err := v.fromTemplate(ctx, host, spec, dir, card)
+		if err == nil {
+			return vm, nil
+		}
+		if errors.Is(err, errStuck) {
+			return nil, fmt.Errorf("start vz: %w", err)
+		}
+		trouble = v.explain(err)
+	}
+	vm, err := v.boot(ctx, host, spec, dir, card)
 	if err != nil {
 		return nil, fmt.Errorf("start vz: %w", err)
 	}
-	m, err := v.fw.create(c)
-	if err != nil {
-		return nil, fmt.Errorf("start vz: create the machine: %w", err)
-	}
-	vm := newVM(m, host, v.opt.Log.WithValues("machine", spec.ID))
-	if err := vm.start(ctx); err != nil {
-		return nil, fmt.Errorf("start vz: %w", err)
+	vm.tell(trouble)
+	if copies {
+		template.Later(vm.done, vm.log, func(ctx context.Context) (bool, error) {
+			return v.makeTemplate(ctx, host, spec)
+		})
 	}
 	return vm, nil
+}
+
+// boot starts a machine from nothing.
+func (v *VMM) boot(ctx context.Context, h host, spec driver.Spec, dir string, card *os.File) (*vm, error) {
+	c, err := plan(spec, dir, card, h)
+	if err != nil {
+		return nil, err
+	}
+	vm, err := v.create(c, h, spec)
+	if err != nil {
+		return nil, err
+	}
+	if err := vm.start(ctx); err != nil {
+		return nil, err
+	}
+	return vm, nil
+}
+
+func (v *VMM) create(c config, h host, spec driver.Spec) (*vm, error) {
+	m, err := v.fw.create(c)
+	if err != nil {
+		return nil, fmt.Errorf("create the machine: %w", err)
+	}
+	return newVM(m, h, v.opt.Log.WithValues("machine", spec.ID)), nil
 }
 
 // errKilled is how a machine ends that was killed.

@@ -3,6 +3,8 @@ package vz
 import (
 	"context"
 	"errors"
+	"net"
+	"net/netip"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -126,6 +128,8 @@ func TestKilledSaysSo(t *testing.T) {
 	}
 }
 
+func prefix(text string) netip.Prefix { return netip.MustParsePrefix(text) }
+
 func startFake(t *testing.T, h host) driver.VM {
 	t.Helper()
 	log := testr.New(t)
@@ -175,6 +179,25 @@ func TestAStartThatIsGivenUpEndsTheMachine(t *testing.T) {
 		synctest.Wait()
 		if m.stops != 1 {
 			t.Errorf("stopped %d times", m.stops)
+		}
+	})
+}
+
+func (s *stuck) connect(uint32) (net.Conn, error) { return nil, errors.New("nobody listens") }
+
+func TestAMachineThatEndsIsNotWaitedFor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := &stuck{release: make(chan struct{}), end: make(chan error, 1)}
+		close(m.release)
+		vm := newVM(m, mac(), testr.New(t))
+		if err := vm.start(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		time.AfterFunc(time.Second, func() { m.end <- nil })
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		if _, err := vm.Link(ctx); !errors.Is(err, driver.ErrNotRunning) {
+			t.Errorf("link: %v", err)
 		}
 	})
 }

@@ -25,14 +25,33 @@ type listed struct {
 	Error             *struct{ Err string }
 }
 
-// Check type-checks the packages that the patterns name. It returns how many these
-// were, and what does not fit.
+// Check type-checks the packages that the patterns name, as they are on both kinds of Macs. It
+// returns how many these were, and what does not fit.
 func Check(ctx context.Context, patterns ...string) (checked int, problems []string, err error) {
-	packages, err := list(ctx, patterns)
+	seen := make(map[string]bool) // most files are the same on both
+	for _, arch := range []string{"arm64", "amd64"} {
+		n, found, err := checkFor(ctx, arch, patterns)
+		if err != nil {
+			return 0, nil, err
+		}
+		checked = max(checked, n)
+		for _, p := range found {
+			if !seen[p] {
+				seen[p] = true
+				problems = append(problems, p)
+			}
+		}
+	}
+	return checked, problems, nil
+}
+
+// checkFor is Check for one architecture.
+func checkFor(ctx context.Context, arch string, patterns []string) (checked int, problems []string, err error) {
+	packages, err := list(ctx, arch, patterns)
 	if err != nil {
 		return 0, nil, err
 	}
-	c := checker{fset: token.NewFileSet(), done: map[string]*types.Package{"unsafe": types.Unsafe}}
+	c := checker{arch: arch, fset: token.NewFileSet(), done: map[string]*types.Package{"unsafe": types.Unsafe}}
 	for _, p := range packages { // each after all that it imports
 		if p.Error != nil {
 			return 0, nil, fmt.Errorf("list %s: %s", p.ImportPath, p.Error.Err)
@@ -53,9 +72,9 @@ func Check(ctx context.Context, patterns ...string) (checked int, problems []str
 }
 
 // list returns the packages and all that they import, each after what it imports itself.
-func list(ctx context.Context, patterns []string) ([]listed, error) {
+func list(ctx context.Context, arch string, patterns []string) ([]listed, error) {
 	cmd := exec.CommandContext(ctx, "go", append([]string{"list", "-deps", "-json"}, patterns...)...)
-	cmd.Env = append(os.Environ(), "GOOS=darwin", "GOARCH=arm64", "CGO_ENABLED=1")
+	cmd.Env = append(os.Environ(), "GOOS=darwin", "GOARCH="+arch, "CGO_ENABLED=1")
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
 	out, err := cmd.Output()
@@ -76,6 +95,7 @@ func list(ctx context.Context, patterns []string) ([]listed, error) {
 
 // checker checks packages from their sources.
 type checker struct {
+	arch string
 	fset *token.FileSet
 	done map[string]*types.Package
 }
@@ -98,7 +118,7 @@ func (c *checker) check(p listed) (problems []string, err error) {
 		Importer:         importer{c.done, p.ImportMap},
 		FakeImportC:      true,
 		IgnoreFuncBodies: p.DepOnly,
-		Sizes:            types.SizesFor("gc", "arm64"),
+		Sizes:            types.SizesFor("gc", c.arch),
 		Error:            func(err error) { problems = append(problems, err.Error()) },
 	}
 	// Its error is the first of those that Error was called with.

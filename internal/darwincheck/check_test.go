@@ -18,7 +18,7 @@ func TestMisuseIsCaught(t *testing.T) {
 		t.Fatal(err)
 	}
 	all := strings.Join(problems, "\n")
-	for _, want := range []string{"cannot use \"2\"", "SetNoSuchDevices"} {
+	for _, want := range []string{"cannot use \"2\"", "SetNoSuchDevices", "SaveMachineStateToPath undefined"} {
 		if !strings.Contains(all, want) {
 			t.Errorf("%q is not among the problems:\n%s", want, all)
 		}

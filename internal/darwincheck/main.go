@@ -1,5 +1,5 @@
-// Command darwincheck type-checks packages as they are built for macOS with cgo, on any
-// platform: against the real API of every package they import, C excepted. It prints
+// Command darwincheck type-checks packages as they are built for macOS with cgo, on both kinds
+// of Macs, on any platform: against the real API of every package they import, C excepted. It prints
 // what does not fit, one error a line, and exits with 1 then.
 //
 //	go run ./internal/darwincheck ./...

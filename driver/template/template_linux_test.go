@@ -2,6 +2,7 @@ package template
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -18,7 +19,13 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 const size = 8 << 20
 
-// put keeps a template with a byte here and there, and a long hole.
+// Names of the files of the templates that are made here.
+const (
+	memoryFile = "memory"
+	stateFile  = "state"
+)
+
+// put makes a template with a byte here and there, and a long hole.
 func put(t *testing.T, s *Store, key string) {
 	t.Helper()
 	memory, err := NewMemory(size)
@@ -31,47 +38,61 @@ func put(t *testing.T, s *Store, key string) {
 			t.Fatal(err)
 		}
 	}
-	path := filepath.Join(t.TempDir(), "state")
-	if err := os.WriteFile(path, []byte("state of "+key), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	state, err := os.Open(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer state.Close()
-	if err := s.Put(t.Context(), key, memory, state); err != nil {
-		t.Fatal(err)
+	made, err := s.Make(t.Context(), key, func(ctx context.Context, d *Draft) error {
+		if err := os.WriteFile(d.Path(stateFile), []byte("state of "+key), 0o600); err != nil {
+			return err
+		}
+		return errors.Join(d.Add(ctx, stateFile), d.Copy(ctx, memoryFile, memory))
+	})
+	if err != nil || !made {
+		t.Fatal(made, err)
 	}
 }
 
-func get(t *testing.T, s *Store, key string) *Template {
+// open opens all of a template.
+func open(t *testing.T, s *Store, key string) (memory, state *os.File, release func(), err error) {
 	t.Helper()
-	tpl, err := s.Get(t.Context(), key)
+	tpl, err := s.Get(key)
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	if state, err = tpl.Open(t.Context(), stateFile); err != nil {
+		return nil, nil, nil, err
+	}
+	t.Cleanup(func() { _ = state.Close() })
+	if memory, release, err = tpl.Memory(t.Context(), memoryFile); err != nil {
+		return nil, nil, nil, err
+	}
+	t.Cleanup(func() {
+		_ = memory.Close()
+		release()
+	})
+	return memory, state, release, nil
+}
+
+func mustOpen(t *testing.T, s *Store, key string) (memory, state *os.File, release func()) {
+	t.Helper()
+	memory, state, release, err := open(t, s, key)
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() {
-		tpl.Close()
-		tpl.Release()
-	})
-	return tpl
+	return memory, state, release
 }
 
 func TestWhatIsPutIsGot(t *testing.T) {
 	s := Open(filepath.Join(t.TempDir(), "templates"))
-	if _, err := s.Get(t.Context(), "k"); !errors.Is(err, ErrNone) || s.Has("k") {
+	if _, err := s.Get("k"); !errors.Is(err, ErrNone) || s.Has("k") {
 		t.Errorf("get: %v", err)
 	}
 	put(t, s, "k")
-	tpl := get(t, s, "k")
-	got, err := io.ReadAll(io.NewSectionReader(tpl.Memory, 0, size))
+	memory, state, _ := mustOpen(t, s, "k")
+	got, err := io.ReadAll(io.NewSectionReader(memory, 0, size))
 	want := make([]byte, size)
 	want[0], want[5<<20], want[size-1] = 7, 7, 7
 	if err != nil || !bytes.Equal(got, want) {
 		t.Errorf("memory differs, %v", err)
 	}
-	if state, err := io.ReadAll(tpl.State); err != nil || string(state) != "state of k" {
+	if state, err := io.ReadAll(state); err != nil || string(state) != "state of k" {
 		t.Errorf("state = %q, %v", state, err)
 	}
 	var st syscall.Stat_t
@@ -83,15 +104,16 @@ func TestWhatIsPutIsGot(t *testing.T) {
 func TestMemoryIsSharedAndCannotBeChanged(t *testing.T) {
 	s := Open(t.TempDir())
 	put(t, s, "k")
-	first, second := get(t, s, "k"), get(t, s, "k")
-	a, b := inode(t, first.Memory), inode(t, second.Memory)
+	first, _, release := mustOpen(t, s, "k")
+	second, _, _ := mustOpen(t, s, "k")
+	a, b := inode(t, first), inode(t, second)
 	if a != b {
 		t.Error("the second reader got a copy")
 	}
-	if _, err := second.Memory.WriteAt([]byte{1}, 0); err == nil {
+	if _, err := second.WriteAt([]byte{1}, 0); err == nil {
 		t.Error("a template was written to")
 	}
-	again, err := os.OpenFile(fmt.Sprintf("/proc/self/fd/%d", second.Memory.Fd()), os.O_RDWR, 0)
+	again, err := os.OpenFile(fmt.Sprintf("/proc/self/fd/%d", second.Fd()), os.O_RDWR, 0)
 	if err != nil {
 		t.Fatal(err) // as QEMU opens it
 	}
@@ -108,14 +130,14 @@ func TestMemoryIsSharedAndCannotBeChanged(t *testing.T) {
 		t.Fatal(err)
 	}
 	one := make([]byte, 1)
-	if _, err := first.Memory.ReadAt(one, 0); err != nil || one[0] != 7 {
+	if _, err := first.ReadAt(one, 0); err != nil || one[0] != 7 {
 		t.Errorf("read %d, %v", one[0], err)
 	}
 
 	// The one who shares it leaves: who has it keeps it, and the next one loads it anew.
-	first.Release()
-	third := get(t, s, "k")
-	if inode(t, third.Memory) == a {
+	release()
+	third, _, _ := mustOpen(t, s, "k")
+	if inode(t, third) == a {
 		t.Error("memory came from who had left")
 	}
 }
@@ -133,7 +155,7 @@ func TestDamageIsFound(t *testing.T) {
 		if err := errors.Join(os.Remove(path), os.WriteFile(path, b, 0o600)); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := s.Get(t.Context(), "k"); !errors.Is(err, ErrDamaged) {
+		if _, _, _, err := open(t, s, "k"); !errors.Is(err, ErrDamaged) {
 			t.Errorf("%s: %v", name, err)
 		}
 		if s.Has("k") {
@@ -157,23 +179,6 @@ func TestOnlyTheLastUsedStay(t *testing.T) {
 	if n != keep || !s.Has("h") {
 		t.Errorf("%d templates stay", n)
 	}
-}
-
-func TestOneMakesIt(t *testing.T) {
-	s := Open(t.TempDir())
-	done, ok, err := s.TryMake("k")
-	if err != nil || !ok {
-		t.Fatal(ok, err)
-	}
-	if _, ok, err := s.TryMake("k"); ok || err != nil {
-		t.Errorf("two make it: %v", err)
-	}
-	done()
-	done, ok, err = s.TryMake("k")
-	if err != nil || !ok {
-		t.Fatal(ok, err)
-	}
-	done()
 }
 
 func inode(t *testing.T, f *os.File) uint64 {

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net"
 	"os"
-	"path/filepath"
 	"sync"
 	"syscall"
 	"time"
@@ -24,46 +23,57 @@ const (
 	loadPoll  = 10 * time.Millisecond
 )
 
-// shared returns the RAM of the template in dir as another process has it, or loads it
-// and shares it from then on, until release is called.
-func shared(ctx context.Context, dir string, m meta) (memory *os.File, release func(), err error) {
+// Memory gives out a file of the template that is RAM, as a sealed memory file: from a process
+// that shares it, or else from disk, where its hash is checked; it is then shared with others
+// until release is called, which is when the machine has ended.
+func (t *Template) Memory(ctx context.Context, name string) (memory *os.File, release func(), err error) {
+	if memory, release, err = t.shared(ctx, name); err != nil {
+		return nil, nil, t.failed(err)
+	}
+	return memory, release, nil
+}
+
+func (t *Template) shared(ctx context.Context, name string) (memory *os.File, release func(), err error) {
 	ctx, cancel := context.WithTimeout(ctx, loadLimit)
 	defer cancel()
 	for {
-		if f, err := receive(ctx, filepath.Join(dir, socketFile), m.MemoryBytes); err == nil {
+		if f, err := receive(ctx, t.path(socketFile), t.m.Files[name].Bytes); err == nil {
 			return f, func() {}, nil
 		}
-		lock, err := tryLock(filepath.Join(dir, holderLock))
+		unlock, ok, err := tryLock(t.path(holderLock))
 		switch {
-		case err == nil:
-			return hold(ctx, dir, m, lock)
-		case !errors.Is(err, unix.EWOULDBLOCK):
+		case err != nil:
 			return nil, nil, err
+		case ok:
+			return t.hold(ctx, name, unlock)
 		}
 		select {
 		case <-time.After(loadPoll):
 		case <-ctx.Done():
 			// Who has the lock does not answer: a copy of our own serves as well.
-			f, err := load(context.WithoutCancel(ctx), filepath.Join(dir, memoryFile), m)
+			f, err := load(context.WithoutCancel(ctx), t.path(name), t.m.Files[name])
 			return f, func() {}, err
 		}
 	}
 }
 
 // hold loads the memory and serves it to others while the lock is held.
-func hold(ctx context.Context, dir string, m meta, lock *os.File) (*os.File, func(), error) {
-	memory, err := load(ctx, filepath.Join(dir, memoryFile), m)
+func (t *Template) hold(ctx context.Context, name string, unlock func()) (*os.File, func(), error) {
+	memory, err := load(ctx, t.path(name), t.m.Files[name])
 	if err != nil {
-		return nil, nil, errors.Join(err, lock.Close())
+		unlock()
+		return nil, nil, err
 	}
 	ours, err := unix.FcntlInt(memory.Fd(), unix.F_DUPFD_CLOEXEC, 0)
 	if err != nil {
-		return nil, nil, errors.Join(err, memory.Close(), lock.Close())
+		unlock()
+		return nil, nil, errors.Join(err, memory.Close())
 	}
 	given := os.NewFile(uintptr(ours), "template memory")
-	l, err := unixsock.Listen(filepath.Join(dir, socketFile))
+	l, err := unixsock.Listen(t.path(socketFile))
 	if err != nil {
-		return nil, nil, errors.Join(err, memory.Close(), given.Close(), lock.Close())
+		unlock()
+		return nil, nil, errors.Join(err, memory.Close(), given.Close())
 	}
 	var wg sync.WaitGroup
 	wg.Go(func() { serve(l, given) })
@@ -71,7 +81,7 @@ func hold(ctx context.Context, dir string, m meta, lock *os.File) (*os.File, fun
 		_ = l.Close()
 		wg.Wait()
 		_ = given.Close()
-		_ = lock.Close()
+		unlock()
 	}), nil
 }
 
@@ -127,32 +137,4 @@ func receive(ctx context.Context, socket string, size int64) (*os.File, error) {
 		return nil, errors.Join(fmt.Errorf("receive memory: %w", errNotSealed), f.Close())
 	}
 	return f, nil
-}
-
-// tryLock takes a lock that ends with this process, or says EWOULDBLOCK.
-func tryLock(path string) (*os.File, error) {
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
-	if err != nil {
-		return nil, err
-	}
-	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
-		return nil, errors.Join(err, f.Close())
-	}
-	return f, nil
-}
-
-// TryMake takes the right to make the template of that key; false while another process
-// has it. done gives it back.
-func (s *Store) TryMake(key string) (done func(), ok bool, err error) {
-	if err := os.MkdirAll(s.dir, 0o700); err != nil {
-		return nil, false, fmt.Errorf("make template %s: %w", key, err)
-	}
-	lock, err := tryLock(filepath.Join(s.dir, "."+key+".lock"))
-	switch {
-	case errors.Is(err, unix.EWOULDBLOCK):
-		return nil, false, nil
-	case err != nil:
-		return nil, false, fmt.Errorf("make template %s: %w", key, err)
-	}
-	return func() { _ = lock.Close() }, true, nil
 }
