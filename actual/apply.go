@@ -144,10 +144,9 @@ func (o *Observer) addContainer(ctx context.Context, m *machine, agent agentpb.A
 	}
 	if img.TemplatePath != "" {
 		// gofail: var containerAttaching struct{}
-		err := m.handle.AttachDisk(ctx, driver.Disk{ID: img.DiskID, Path: img.TemplatePath, ReadOnly: true})
-		clock.lap("attach")
-		if err != nil {
-			return clock.result(), fmt.Errorf("attach the image: %w", err)
+		disk := driver.Disk{ID: img.DiskID, Path: img.TemplatePath, ReadOnly: true}
+		if err := o.bringImage(ctx, m, agent, disk, clock); err != nil {
+			return clock.result(), err
 		}
 	}
 	ctx, cancel := limit(ctx, startTimeout)

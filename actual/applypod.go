@@ -83,6 +83,7 @@ func (o *Observer) createMachine(ctx context.Context, pod *schema.Pod) (*machine
 		Guest:       o.guest,
 		Network:     network,
 		Shares:      shares,
+		Untrusted:   pod.VM.Untrusted,
 		Annotations: map[string]string{annotationPod: string(record)},
 	}
 	// gofail: var podCreating struct{}
@@ -103,7 +104,10 @@ func (o *Observer) createMachine(ctx context.Context, pod *schema.Pod) (*machine
 		m = newMachine(handle, o.tick)
 		o.machines[spec.ID] = m
 	}
-	m.know(driver.Info{Spec: spec, State: driver.StateUnknown})
+	o.know(m, driver.Info{Spec: spec, State: driver.StateUnknown})
+	if m.made != nil {
+		m.share(pod)
+	}
 	m.booted()
 	if o.follow != nil {
 		o.follow(m)

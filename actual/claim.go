@@ -37,6 +37,9 @@ func (o *Observer) claimDisk(ctx context.Context, m *machine, pod *schema.Pod, v
 		return driver.Disk{}, err
 	}
 	disk, err := o.claims.Ensure(ctx, claim, v.Claim.SizeBytes, pod.Ref)
+	if other, ok := errors.AsType[*volume.InUseError](err); ok && o.takeFrom(ctx, other.By, volume.ID(claim)) {
+		disk, err = o.claims.Ensure(ctx, claim, v.Claim.SizeBytes, pod.Ref)
+	}
 	if err != nil {
 		return driver.Disk{}, err
 	}

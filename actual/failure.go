@@ -127,7 +127,7 @@ func containerReason(err error) string {
 		return reasonConfig
 	}
 	agent, ok := errors.AsType[*agentError](err)
-	if !ok {
+	if !ok || errors.Is(err, errSend) {
 		return reasonCreateContainer
 	}
 	switch status.Code(agent.err) {

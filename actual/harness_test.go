@@ -3,9 +3,12 @@ package actual
 import (
 	"context"
 	"errors"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -25,7 +28,13 @@ import (
 	"github.com/firkin-dev/firkin-reconcile/schema"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+// TestMain lets the test binary be the shim process of machines it makes.
+func TestMain(m *testing.M) {
+	if len(os.Args) > 1 && os.Args[1] == "shim" {
+		syscall.Exit(shimMain(os.Args[2:])) // not os.Exit, which sleeps under the race detector
+	}
+	goleak.VerifyTestMain(m)
+}
 
 // pods is an Observer over simulated machines that can be tampered with.
 type pods struct {
@@ -40,15 +49,22 @@ type pods struct {
 // inBubble runs a test over a new world, in fake time.
 func inBubble(t *testing.T, dir string, test func(t *testing.T, p *pods)) {
 	t.Helper()
+	inBubbleOf(t, sim.Options{}, Options{FailureDir: dir}, test)
+}
+
+// inBubbleOf is inBubble with machines and an Observer of a certain kind.
+func inBubbleOf(t *testing.T, machines sim.Options, opt Options, test func(t *testing.T, p *pods)) {
+	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		faults, err := sim.ParseFaults("")
 		if err != nil {
 			t.Fatal(err)
 		}
-		w := sim.NewWorld(sim.Options{Faults: faults, Log: logr.Discard()})
-		p := &pods{t: t, world: w, faults: faults, images: &fakeImages{}}
+		machines.Faults, machines.Log = faults, logr.Discard()
+		w := sim.NewWorld(machines)
+		p := &pods{t: t, world: w, faults: faults, images: &fakeImages{dir: "/t"}}
 		p.driver = &tampered{Driver: sim.NewDriver(w), agents: make(map[string]grpc.ClientConnInterface)}
-		p.Observer = New(p.driver, p.images, Options{FailureDir: dir, Log: logr.Discard()})
+		p.Observer = New(p.driver, p.images, opt)
 		defer func() {
 			if err := errors.Join(p.driver.Close(), w.Close()); err != nil {
 				t.Error(err)
@@ -177,6 +193,7 @@ type fakeImages struct {
 	err  error
 	pull image.PullPolicy
 	hang bool
+	dir  string // of the disks, which need not be there
 }
 
 func (f *fakeImages) Ensure(ctx context.Context, ref, _ string, pull image.PullPolicy) (*image.Image, error) {
@@ -191,7 +208,7 @@ func (f *fakeImages) Ensure(ctx context.Context, ref, _ string, pull image.PullP
 		return nil, f.err
 	}
 	if id, ok := strings.CutPrefix(ref, "disk-"); ok {
-		return &image.Image{Ref: ref, Digest: "sha256:" + id, DiskID: id, TemplatePath: "/t/" + id}, nil
+		return &image.Image{Ref: ref, Digest: "sha256:" + id, DiskID: id, TemplatePath: filepath.Join(f.dir, id)}, nil
 	}
 	return &image.Image{Ref: ref, GuestPath: "/"}, nil
 }

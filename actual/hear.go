@@ -75,7 +75,7 @@ func (o *Observer) answer(m *machine, question uint64, info driver.Info, pod *ag
 		return
 	}
 	m.answered = question
-	news := m.know(info)
+	news := o.know(m, info)
 	if o.take(m, pod, silent) || news {
 		o.changed(m)
 	}
@@ -158,6 +158,7 @@ func (o *Observer) forget(m *machine) {
 // holds o.mu.
 func (o *Observer) leave(m *machine) {
 	m.unfollow()
+	o.made.remove(m)
 	if m.made != nil {
 		o.failures.drop(m.made.Ref, func(f schema.Failure) bool { return f.Reason == schema.ReasonMachineDied })
 	}

@@ -3,6 +3,7 @@ package actual
 import (
 	"context"
 	"errors"
+	"sync"
 	"time"
 
 	"google.golang.org/protobuf/proto"
@@ -41,13 +42,17 @@ type machine struct {
 	streaming bool
 	// view is the status made of the above; nil after a change. Its parts are shared.
 	view *schema.PodStatus
+	// shown is where Observer.shown has its view; -1: nowhere.
+	shown int
+	// adding is held (for reading) while a volume is added, whose disk the agent may not know of yet.
+	adding sync.RWMutex
 	// kick tells the follower that the machine was booted.
 	kick chan struct{}
 	stop context.CancelFunc // ends following it; nil when not followed
 }
 
 func newMachine(handle driver.Machine, born uint64) *machine {
-	m := &machine{handle: handle, born: born, silent: errNotAsked, kick: make(chan struct{}, 1)}
+	m := &machine{handle: handle, born: born, silent: errNotAsked, kick: make(chan struct{}, 1), shown: -1}
 	m.info.State = driver.StateUnknown
 	return m
 }

@@ -76,8 +76,10 @@ type Observer struct {
 
 	mu       sync.Mutex
 	machines map[string]*machine // by id; nil until the first list
+	made     madeFor             // those of machines that it is known of what they were made for
 	tick     uint64              // grows with every list begun and every machine made or deleted
 	deleted  map[string]uint64   // machines deleted here, by id, with the tick: a list under way may still hold them
+	shown    []schema.PodStatus  // the last answer of statuses, nil when it was of more than machines
 	wake     func()              // set while Run runs
 	follow   func(*machine)      // starts following one machine while Run runs
 }
@@ -96,6 +98,7 @@ func New(d driver.Driver, images Images, opt Options) *Observer {
 		failures: newFailures(opt.FailureDir, opt.LookOnly, opt.Log),
 		log:      opt.Log,
 		deleted:  make(map[string]uint64),
+		made:     make(madeFor),
 	}
 }
 
@@ -262,25 +265,22 @@ func (o *Observer) adopt(handles []driver.Machine, began uint64) []*machine {
 func (o *Observer) find(ref schema.Ref) []*machine {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	var recorded, claimed []*machine
-	for id, m := range o.machines {
-		switch {
-		case m.made != nil && m.made.Ref == ref:
-			recorded = append(recorded, m)
-		case m.made != nil:
-		case ref == m.own():
-			return []*machine{o.machines[id]}
-		default:
+	found := slices.Clone(o.made[ref])
+	if found == nil {
+		for _, m := range o.machines {
+			if m.made != nil {
+				continue
+			}
+			if ref == m.own() {
+				return []*machine{m}
+			}
 			if r, ok := m.claimed(); ok && r == ref {
-				claimed = append(claimed, m)
+				found = append(found, m)
 			}
 		}
 	}
-	if recorded == nil {
-		recorded = claimed
-	}
-	slices.SortFunc(recorded, func(a, b *machine) int { return strings.Compare(a.handle.ID(), b.handle.ID()) })
-	return recorded
+	slices.SortFunc(found, func(a, b *machine) int { return strings.Compare(a.handle.ID(), b.handle.ID()) })
+	return found
 }
 
 // one returns the machine of a pod. driver.ErrNotFound: there is none.

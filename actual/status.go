@@ -1,6 +1,7 @@
 package actual
 
 import (
+	"bytes"
 	"cmp"
 	"encoding/json"
 	"fmt"
@@ -17,8 +18,15 @@ import (
 	"github.com/firkin-dev/firkin-reconcile/schema"
 )
 
-// statuses returns the mirror as pods, sorted by Ref. The caller holds o.mu.
+// statuses returns the mirror as pods, sorted by Ref. What did not change is not made again:
+// there may be thousands. The caller holds o.mu.
 func (o *Observer) statuses() []schema.PodStatus {
+	failures := o.failures.all()
+	if len(failures) == 0 {
+		if again := o.shownAgain(); again != nil {
+			return again
+		}
+	}
 	byRef := make(map[schema.Ref]*schema.PodStatus, len(o.machines))
 	var unnamed []*machine
 	for _, m := range o.machines {
@@ -29,7 +37,7 @@ func (o *Observer) statuses() []schema.PodStatus {
 		put(byRef, m.status(m.made.Ref))
 	}
 	o.putUnnamed(byRef, unnamed)
-	for ref, failed := range o.failures.all() {
+	for ref, failed := range failures {
 		status := schema.PodStatus{Ref: ref, Source: failed.Source, Machine: schema.MachineAbsent, Spec: failed.Spec}
 		if seen := byRef[ref]; seen != nil {
 			status = *seen
@@ -41,6 +49,54 @@ func (o *Observer) statuses() []schema.PodStatus {
 	for _, s := range slices.SortedFunc(maps.Values(byRef), func(a, b *schema.PodStatus) int { return a.Ref.Compare(b.Ref) }) {
 		list = append(list, *s)
 	}
+	o.shown = nil
+	if len(failures) == 0 && len(unnamed) == 0 && len(list) == len(o.machines) {
+		o.show(list)
+	}
+	return list
+}
+
+// show keeps a list of one status of each machine. It has what their views have, which are let
+// go of. The caller holds o.mu.
+func (o *Observer) show(list []schema.PodStatus) {
+	for i := range list {
+		if len(o.made[list[i].Ref]) != 1 {
+			return
+		}
+		o.made[list[i].Ref][0].shown = i
+	}
+	for _, m := range o.machines {
+		m.view = &list[m.shown]
+	}
+	o.shown = list
+}
+
+// shownAgain returns o.shown, or a copy with what changed of it; nil when machines came, went or
+// changed their names. The caller holds o.mu.
+func (o *Observer) shownAgain() []schema.PodStatus {
+	if o.shown == nil || len(o.shown) != len(o.machines) {
+		return nil
+	}
+	var changed []*machine
+	for _, m := range o.machines {
+		if m.made == nil || m.shown < 0 || o.shown[m.shown].UID != m.handle.ID() || o.shown[m.shown].Ref != m.made.Ref {
+			return nil
+		}
+		if m.view != &o.shown[m.shown] {
+			changed = append(changed, m)
+		}
+	}
+	if len(changed) == 0 {
+		return o.shown
+	}
+	list := slices.Clone(o.shown)
+	for _, m := range changed {
+		list[m.shown] = *m.status(m.made.Ref)
+	}
+	for _, m := range o.machines {
+		m.view = &list[m.shown]
+	}
+	o.shown = list
 	return list
 }
 
@@ -143,7 +199,11 @@ func (m *machine) describe(s *schema.PodStatus) {
 	s.BootID = clean(m.pod.GetBootId())
 	if id := m.pod.GetPod(); id != nil {
 		s.Configured = true
-		if spec := decode[schema.Pod](id.GetManifest()); spec != nil && spec.Ref == s.Ref {
+		spec := m.made
+		if string(id.GetManifest()) != m.madeText {
+			spec = decode[schema.Pod](id.GetManifest())
+		}
+		if spec != nil && spec.Ref == s.Ref {
 			s.Spec = spec
 		}
 		if s.Source == "" {
@@ -155,7 +215,7 @@ func (m *machine) describe(s *schema.PodStatus) {
 	}
 	s.CreatedAt = timeOf(m.pod.GetCreatedAt())
 	for _, c := range m.pod.GetContainers() {
-		s.Containers = append(s.Containers, containerStatus(c))
+		s.Containers = append(s.Containers, containerStatus(c, m.made))
 	}
 	for _, e := range m.pod.GetEmptyDirs() {
 		s.EmptyDirs = append(s.EmptyDirs, emptyDirStatus(e))
@@ -172,12 +232,12 @@ func (m *machine) describe(s *schema.PodStatus) {
 	}
 }
 
-func containerStatus(c *agentpb.ContainerState) schema.ContainerStatus {
+func containerStatus(c *agentpb.ContainerState, made *schema.Pod) schema.ContainerStatus {
 	s := schema.ContainerStatus{
 		Name:         c.GetName(),
 		Init:         c.GetInit(),
 		Digest:       clean(c.GetDigest()),
-		Spec:         decode[schema.Container](c.GetManifest()),
+		Spec:         recorded(c, made),
 		State:        containerState(c.GetState()),
 		ID:           clean(c.GetId()),
 		Image:        clean(c.GetImage()),
@@ -222,6 +282,24 @@ func containerState(s agentpb.ContainerState_State) schema.ContainerState {
 	default:
 		return schema.ContainerCreating
 	}
+}
+
+// recorded is a container as its record says. While it is the one that its machine was made
+// with, as it mostly is, it is that one: there may be thousands.
+func recorded(c *agentpb.ContainerState, made *schema.Pod) *schema.Container {
+	if made != nil {
+		for _, list := range [][]schema.Container{made.InitContainers, made.Containers} {
+			for i := range list {
+				if list[i].Name != c.GetName() {
+					continue
+				}
+				if text, err := json.Marshal(&list[i]); err == nil && bytes.Equal(text, c.GetManifest()) {
+					return &list[i]
+				}
+			}
+		}
+	}
+	return decode[schema.Container](c.GetManifest())
 }
 
 func emptyDirStatus(e *agentpb.EmptyDirState) schema.EmptyDirStatus {

@@ -25,6 +25,9 @@ type Claims interface {
 	Ensure(ctx context.Context, claim schema.Ref, sizeBytes int64, pod schema.Ref) (volume.Disk, error)
 }
 
+// errNoClaims means that the disk of a claim cannot be attached to the pod's running VM.
+var errNoClaims = errors.New("no disk can be attached to a running VM")
+
 // addVolume makes a volume in the pod's VM, or changes the files of one that is there.
 func (o *Observer) addVolume(ctx context.Context, m *machine, agent agentpb.AgentClient, a reconcile.Action) (reconcile.Result, error) {
 	clock := startWatch()
@@ -32,6 +35,8 @@ func (o *Observer) addVolume(ctx context.Context, m *machine, agent agentpb.Agen
 	if v == nil {
 		return clock.result(), fmt.Errorf("the manifest declares no such volume")
 	}
+	m.adding.RLock()
+	defer m.adding.RUnlock()
 	req, disk, err := o.volumeRequest(ctx, m, a.Spec, v)
 	if err != nil {
 		return clock.result(), err
@@ -39,11 +44,15 @@ func (o *Observer) addVolume(ctx context.Context, m *machine, agent agentpb.Agen
 	if disk.ID != "" {
 		// gofail: var volumeAttaching struct{}
 		clock.lap("disk")
-		if err := m.handle.AttachDisk(ctx, disk); err != nil {
-			return clock.result(), fmt.Errorf("attach the disk: %w", err)
+		if v.Image != nil {
+			err = o.bringImage(ctx, m, agent, disk, clock)
+		} else {
+			err = attachClaim(ctx, m, disk, clock)
+		}
+		if err != nil {
+			return clock.result(), err
 		}
 		// gofail: var volumeAttached struct{}
-		clock.lap("attach")
 	}
 	ctx, cancel := limit(ctx, startTimeout)
 	defer cancel()
@@ -56,6 +65,20 @@ func (o *Observer) addVolume(ctx context.Context, m *machine, agent agentpb.Agen
 	// gofail: var volumeAdded struct{}
 	clock.lap("add")
 	return clock.result(), o.heard(m, state)
+}
+
+// attachClaim attaches the disk of a claim, which the guest writes to: unlike an image it has
+// to be the host's own.
+func attachClaim(ctx context.Context, m *machine, disk driver.Disk, clock *stopwatch) error {
+	err := m.handle.AttachDisk(ctx, disk)
+	clock.lap("attach")
+	if errors.Is(err, driver.ErrUnsupported) {
+		return fmt.Errorf("%w: claims cannot be used on this host; an emptyDir or a hostPath can: %w", errNoClaims, err)
+	}
+	if err != nil {
+		return fmt.Errorf("attach the disk: %w", err)
+	}
+	return nil
 }
 
 // volumeRequest is what the agent is told of a volume, and the disk it is on (the zero

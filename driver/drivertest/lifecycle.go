@@ -174,9 +174,7 @@ func (h *Harness) terminationMessage(t *testing.T, a agentpb.AgentClient) {
 func (h *Harness) sidecars(t *testing.T, m driver.Machine) func(t *testing.T) {
 	a := client(m)
 	if h.Template != nil {
-		if err := m.AttachDisk(call(t), *h.Template); err != nil {
-			t.Fatal(err)
-		}
+		bring(t, m, *h.Template, true)
 	}
 	for _, name := range []string{"side-1", "side-2", "main"} {
 		spec := h.patient(name)

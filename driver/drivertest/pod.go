@@ -46,9 +46,7 @@ func (h *Harness) pod(t *testing.T, m driver.Machine) {
 	h.configure(t, m)
 	a := client(m)
 	if h.Template != nil {
-		if err := m.AttachDisk(call(t), *h.Template); err != nil {
-			t.Fatal(err)
-		}
+		bring(t, m, *h.Template, false)
 	}
 	for range 2 { // every mutating call is idempotent
 		if _, err := a.AddEmptyDir(call(t), &agentpb.AddEmptyDirRequest{Name: "data", Digest: "d"}); err != nil {

@@ -1,6 +1,8 @@
 package sim
 
 import (
+	"context"
+	"fmt"
 	"net"
 	"sync"
 
@@ -20,16 +22,20 @@ type boot struct {
 	agent *agent.Agent
 	disks *disks
 
+	// life ends when the machine does: calls of the agent do then.
+	life context.Context
 	once sync.Once
-	// end closes what serves the agent.
+	// stopServing ends life, and what else serves the agent.
 	stopServing func()
 	done        chan struct{}
 	err         error // valid once done is closed
 }
 
-// newBoot boots a guest on a store. serve makes its gRPC server and starts serving.
+// newBoot boots a guest on a store. Its agent can be called (direct); serve has it answer
+// on a listener too.
 func newBoot(id string, st *store, faults *Faults, spec driver.Spec, m *media, log logr.Logger) *boot {
 	b := &boot{disks: newDisks(spec.Disks), done: make(chan struct{})}
+	b.life, b.stopServing = context.WithCancel(context.Background())
 	st.boot()
 	b.rt = &runtime{
 		boot: id, store: st, faults: faults, disks: b.disks, shares: spec.Shares, media: m, net: newNetwork(), off: b.end,
@@ -43,7 +49,9 @@ func newBoot(id string, st *store, faults *Faults, spec driver.Spec, m *media, l
 func (b *boot) serve(server *grpc.Server, l net.Listener) {
 	var wg sync.WaitGroup
 	wg.Go(func() { _ = server.Serve(l) }) // ends with Stop
+	end := b.stopServing
 	b.stopServing = func() {
+		end()
 		server.Stop()
 		wg.Wait()
 	}
@@ -65,6 +73,8 @@ func (b *boot) end(err error) {
 
 // disks are those attached to a machine.
 type disks struct {
+	fixed bool // no more are attached; see Options.NoRuntimeDisks
+
 	mu sync.Mutex
 	m  map[string]driver.Disk
 }
@@ -84,10 +94,14 @@ func (d *disks) get(id string) (driver.Disk, bool) {
 	return disk, ok
 }
 
-func (d *disks) attach(disk driver.Disk) {
+func (d *disks) attach(disk driver.Disk) error {
+	if d.fixed {
+		return fmt.Errorf("attach disk %s: %w: no disk is attached to a running machine", disk.ID, driver.ErrUnsupported)
+	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.m[disk.ID] = disk
+	return nil
 }
 
 func (d *disks) detach(id string) {

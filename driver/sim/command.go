@@ -37,6 +37,12 @@ func interpret(ctx context.Context, s *shell, argv []string) int {
 	return code
 }
 
+// idle tells whether a command does nothing until it is interrupted, so that no goroutine is
+// needed to run it.
+func idle(argv []string) bool {
+	return len(argv) == 0 || len(argv) == 2 && path.Base(argv[0]) == "sleep" && (argv[1] == "infinity" || argv[1] == "inf")
+}
+
 func (s *shell) run(ctx context.Context, argv []string) int {
 	if len(argv) == 0 {
 		return s.forever(ctx)

@@ -4,14 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
-	"sync"
-	"time"
 
 	"github.com/google/uuid"
-	"google.golang.org/grpc"
-	"google.golang.org/grpc/backoff"
-	"google.golang.org/grpc/credentials/insecure"
 
 	"github.com/firkin-dev/firkin-reconcile/driver"
 )
@@ -19,22 +13,21 @@ import (
 // bootTries is how often Create boots a machine whose boot fails for a transient cause.
 const bootTries = 3
 
-// maxMessage bounds a gRPC message, as everywhere.
-const maxMessage = 4 << 20
-
 // Driver is a driver.Driver over a World.
 type Driver struct {
 	world *World
-
-	mu    sync.Mutex
-	conns map[*state]*grpc.ClientConn
+	// life ends with Close: calls of agents do then.
+	life context.Context
+	end  context.CancelFunc
 }
 
 var _ driver.Driver = (*Driver)(nil)
 
 // NewDriver returns a driver for the machines of a world. Several may share one.
 func NewDriver(w *World) *Driver {
-	return &Driver{world: w, conns: make(map[*state]*grpc.ClientConn)}
+	d := &Driver{world: w}
+	d.life, d.end = context.WithCancel(context.Background())
+	return d
 }
 
 // Create implements driver.Driver.
@@ -77,45 +70,6 @@ func (d *Driver) Machines(ctx context.Context) ([]driver.Machine, error) {
 
 // Close implements driver.Driver.
 func (d *Driver) Close() error {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	for _, c := range d.conns {
-		_ = c.Close() // fails only when closed already
-	}
-	clear(d.conns)
+	d.end()
 	return nil
-}
-
-// connection returns this driver's connection to a machine's agent.
-func (d *Driver) connection(s *state) (*grpc.ClientConn, error) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if c := d.conns[s]; c != nil {
-		return c, nil
-	}
-	c, err := grpc.NewClient("passthrough:sim",
-		grpc.WithTransportCredentials(insecure.NewCredentials()),
-		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return s.dial(ctx) }),
-		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxMessage), grpc.MaxCallSendMsgSize(maxMessage)),
-		grpc.WithReadBufferSize(grpcIOBuffer), grpc.WithWriteBufferSize(grpcIOBuffer),
-		grpc.WithConnectParams(grpc.ConnectParams{
-			Backoff:           backoff.Config{BaseDelay: 20 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: time.Second},
-			MinConnectTimeout: time.Second,
-		}),
-		grpc.WithDisableServiceConfig())
-	if err != nil {
-		return nil, fmt.Errorf("dial agent: %w", err)
-	}
-	d.conns[s] = c
-	return c, nil
-}
-
-// hangUp lets go of the connection to a machine that is down.
-func (d *Driver) hangUp(s *state) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if c := d.conns[s]; c != nil {
-		_ = c.Close() // fails only when closed already
-		delete(d.conns, s)
-	}
 }

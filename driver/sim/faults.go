@@ -22,6 +22,7 @@ func Operations() []string {
 		"Create", "Start", "Info", "Link", "AttachDisk", "DetachDisk",
 		"OpenStore", "LoadState", "SaveState", "StoreUsage", "Trim", "CloseStore",
 		"CreateEmptyDir", "RemoveEmptyDir", "EmptyDirUsage", "AddVolume", "RemoveVolume", "CreateFile", "OpenFile",
+		"Images", "CreateImage", "KeepImages",
 		"Prepare", "StartContainer", "Exec", "TerminationMessage", "Clean", "CleanAll", "SetTime", "PowerOff",
 	}
 }

@@ -64,8 +64,7 @@ func (m *machine) AttachDisk(ctx context.Context, disk driver.Disk) error {
 	if err != nil {
 		return fmt.Errorf("attach disk %s: %w", disk.ID, err)
 	}
-	b.disks.attach(disk)
-	return nil
+	return b.disks.attach(disk)
 }
 
 func (m *machine) DetachDisk(ctx context.Context, id string) error {
@@ -98,9 +97,6 @@ func (m *machine) deleted() bool {
 }
 
 func (m *machine) Start(ctx context.Context) error {
-	if m.s.current() == nil {
-		m.d.hangUp(m.s)
-	}
 	if err := m.d.world.start(ctx, m.s, "Start"); err != nil {
 		return fmt.Errorf("start machine %s: %w", m.id, err)
 	}
@@ -130,7 +126,6 @@ func (m *machine) Stop(ctx context.Context) error {
 	case <-ctx.Done():
 		b.end(errKilled)
 	}
-	m.d.hangUp(m.s)
 	return nil
 }
 
@@ -142,12 +137,11 @@ func (m *machine) Delete(context.Context) error {
 	if b != nil {
 		b.end(errKilled)
 	}
-	m.d.hangUp(m.s)
 	m.d.world.remove(m.id, m.s)
 	return nil
 }
 
-// agentConn is a machine's agent, through whichever connection there is.
+// agentConn is a machine's agent: that of the boot that runs when it is called.
 type agentConn struct{ m *machine }
 
 func (a agentConn) Invoke(ctx context.Context, method string, args, reply any, opts ...grpc.CallOption) error {
@@ -166,17 +160,14 @@ func (a agentConn) NewStream(ctx context.Context, desc *grpc.StreamDesc, method 
 	return c.NewStream(ctx, desc, method, opts...)
 }
 
-// connection fails for a machine that is down, without dialling it.
-func (a agentConn) connection(ctx context.Context) (*grpc.ClientConn, error) {
+// connection fails for a machine that is down.
+func (a agentConn) connection(ctx context.Context) (direct, error) {
 	if err := a.m.s.faults.meet(ctx, "Link"); err != nil {
-		return nil, status.Error(codes.Unavailable, err.Error())
+		return direct{}, status.Error(codes.Unavailable, err.Error())
 	}
-	if a.m.s.current() == nil {
-		return nil, status.Error(codes.Unavailable, driver.ErrNotRunning.Error())
+	b := a.m.s.current()
+	if b == nil {
+		return direct{}, status.Error(codes.Unavailable, driver.ErrNotRunning.Error())
 	}
-	c, err := a.m.d.connection(a.m.s)
-	if err != nil {
-		return nil, status.Error(codes.Unavailable, err.Error())
-	}
-	return c, nil
+	return direct{agent: b.agent, guest: b.life, host: a.m.d.life}, nil
 }

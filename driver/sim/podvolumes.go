@@ -42,6 +42,10 @@ func (r *runtime) AddVolume(ctx context.Context, req *agentpb.AddVolumeRequest) 
 		r.volumes[req.GetName()] = mounted(r.media.at(share.Path), share.ReadOnly)
 	case *agentpb.AddVolumeRequest_Disk:
 		disk, ok := r.disks.get(s.Disk.GetDisk())
+		if !ok && r.store.hasImage(s.Disk.GetDisk()) {
+			r.volumes[req.GetName()] = readOnly{&memory{}}
+			return nil
+		}
 		if !ok {
 			return fmt.Errorf("disk %s: %w", s.Disk.GetDisk(), agent.ErrNotFound)
 		}
@@ -87,7 +91,7 @@ func (r *runtime) TerminationMessage(ctx context.Context, id string) ([]byte, er
 	if c == nil {
 		return nil, fmt.Errorf("container %s: %w", id, agent.ErrNotFound)
 	}
-	dir, rest := r.locate(c, c.spec.GetTerminationMessagePath())
+	dir, rest := r.locate(c, c.message)
 	data, err := dir.read(rest)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
@@ -99,11 +103,11 @@ func (r *runtime) TerminationMessage(ctx context.Context, id string) ([]byte, er
 func (r *runtime) locate(c *container, p string) (directory, string) {
 	p = path.Clean("/" + p)
 	var dir directory = &c.files
-	if c.spec.GetSecurity().GetReadOnlyRoot() && p != c.spec.GetTerminationMessagePath() {
+	if c.readOnly && p != c.message {
 		dir = readOnly{dir}
 	}
 	rest, best := p, -1
-	for _, m := range c.spec.GetMounts() {
+	for _, m := range c.mounts {
 		at := path.Clean("/" + m.GetPath())
 		inside, ok := strings.CutPrefix(p+"/", strings.TrimSuffix(at, "/")+"/")
 		if !ok || len(at) <= best {

@@ -16,13 +16,17 @@ type process struct {
 	c    *container
 	pid  int
 	main bool // a container's first
+	// ctx ends when the process is interrupted; nil for an idle one, which does nothing else.
 	ctx  context.Context
 	stop context.CancelCauseFunc
+	once sync.Once // an idle one ends once
 	done chan struct{}
 	exit agent.Exit // valid once done is closed
 
-	mu    sync.Mutex
-	traps map[syscall.Signal]trap
+	mu     sync.Mutex
+	traps  map[syscall.Signal]trap // nil until one is set
+	ended  bool
+	onExit []func()
 }
 
 // trap is what a process does on a signal: nothing, or to exit with a code.
@@ -37,9 +41,7 @@ type interrupted int
 func (i interrupted) Error() string { return fmt.Sprintf("interrupted with exit code %d", int(i)) }
 
 func newProcess(rt *runtime, c *container, pid int) *process {
-	p := &process{rt: rt, c: c, pid: pid, done: make(chan struct{}), traps: make(map[syscall.Signal]trap)}
-	p.ctx, p.stop = context.WithCancelCause(context.Background())
-	return p
+	return &process{rt: rt, c: c, pid: pid, done: make(chan struct{})}
 }
 
 // PID implements agent.Process.
@@ -89,16 +91,44 @@ func (p *process) Exit() agent.Exit { return p.exit }
 // Resize implements agent.ExecProcess: there is no terminal to resize.
 func (p *process) Resize(uint32, uint32) error { return nil }
 
-func (p *process) interrupt(code int) { p.stop(interrupted(code)) }
+func (p *process) interrupt(code int) {
+	if p.ctx != nil {
+		p.stop(interrupted(code))
+		return
+	}
+	p.once.Do(func() { go p.rt.over(p, code) })
+}
 
 func (p *process) end(code int) {
 	p.exit = agent.Exit{Code: code, At: time.Now()}
-	p.stop(nil)
+	if p.stop != nil {
+		p.stop(nil)
+	}
 	close(p.done)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.ended = true
+	for _, f := range p.onExit {
+		go f()
+	}
+}
+
+// OnExit implements agent.ExitNotifier.
+func (p *process) OnExit(f func()) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.ended {
+		go f()
+		return
+	}
+	p.onExit = append(p.onExit, f)
 }
 
 func (p *process) setTrap(sig syscall.Signal, t trap) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if p.traps == nil {
+		p.traps = make(map[syscall.Signal]trap)
+	}
 	p.traps[sig] = t
 }

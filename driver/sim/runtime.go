@@ -38,10 +38,14 @@ type runtime struct {
 	wg         sync.WaitGroup
 }
 
+// container is what is needed of its spec: there may be thousands.
 type container struct {
-	spec  *agentpb.ContainerSpec
-	procs map[*process]struct{}
-	files memory // its own, outside of volumes
+	argv     []string
+	mounts   []*agentpb.Mount
+	message  string // where it may leave a termination message
+	readOnly bool
+	procs    map[*process]struct{}
+	files    memory // its own, outside of volumes
 }
 
 var _ agent.Runtime = (*runtime)(nil)
@@ -178,7 +182,7 @@ func (r *runtime) Prepare(ctx context.Context, id string, spec *agentpb.Containe
 	}
 	image := spec.GetRootfsPath()
 	if disk := spec.GetRootfsDisk(); disk != "" {
-		if _, ok := r.disks.get(disk); !ok {
+		if _, ok := r.disks.get(disk); !ok && !r.store.hasImage(disk) {
 			return fmt.Errorf("disk %s: %w", disk, agent.ErrNotFound)
 		}
 		image = disk
@@ -194,7 +198,10 @@ func (r *runtime) Prepare(ctx context.Context, id string, spec *agentpb.Containe
 	}); err != nil {
 		return err
 	}
-	r.containers[id] = &container{spec: spec, procs: make(map[*process]struct{})}
+	r.containers[id] = &container{
+		argv: spec.GetArgv(), mounts: spec.GetMounts(), message: spec.GetTerminationMessagePath(),
+		readOnly: spec.GetSecurity().GetReadOnlyRoot(), procs: make(map[*process]struct{}),
+	}
 	return nil
 }
 
@@ -206,7 +213,7 @@ func (r *runtime) Start(ctx context.Context, id string, stdout, stderr io.Writer
 	if c == nil {
 		return nil, fmt.Errorf("container %s: %w", id, agent.ErrNotFound)
 	}
-	p := r.run(c, c.spec.GetArgv(), agent.ExecIO{Stdout: stdout, Stderr: stderr})
+	p := r.run(c, c.argv, agent.ExecIO{Stdout: stdout, Stderr: stderr})
 	p.main = true
 	return p, nil
 }
@@ -239,15 +246,23 @@ func (r *runtime) run(c *container, argv []string, stdio agent.ExecIO) *process 
 		return p
 	}
 	c.procs[p] = struct{}{}
-	r.wg.Go(func() {
-		code := interpret(p.ctx, &shell{rt: r, c: c, stdio: stdio, process: p}, argv)
-		r.net.leave(p)
-		r.mu.Lock()
-		delete(c.procs, p)
-		r.mu.Unlock()
-		p.end(code)
-	})
+	r.wg.Add(1)
+	if idle(argv) {
+		return p // over is called when it is interrupted
+	}
+	p.ctx, p.stop = context.WithCancelCause(context.Background())
+	go func() { r.over(p, interpret(p.ctx, &shell{rt: r, c: c, stdio: stdio, process: p}, argv)) }()
 	return p
+}
+
+// over notes that a process has ended.
+func (r *runtime) over(p *process, code int) {
+	defer r.wg.Done()
+	r.net.leave(p)
+	r.mu.Lock()
+	delete(p.c.procs, p)
+	r.mu.Unlock()
+	p.end(code)
 }
 
 func (r *runtime) Clean(ctx context.Context, id string) error {

@@ -37,6 +37,8 @@ type storeData struct {
 	Volumes map[string]*volume `json:"volumes,omitempty"`
 	// Containers and their images.
 	Containers map[string]string `json:"containers,omitempty"`
+	// Images that came over the link, by disk, with what they occupy.
+	Images map[string]int64 `json:"images,omitempty"`
 }
 
 type volume struct {
@@ -114,6 +116,9 @@ func (d *storeData) used() int64 {
 		if !v.Memory {
 			n += v.bytes()
 		}
+	}
+	for _, size := range d.Images {
+		n += size
 	}
 	return n
 }

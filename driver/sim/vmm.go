@@ -23,7 +23,9 @@ const Name = "sim"
 type Options struct {
 	// Faults go wrong; nil: nothing does.
 	Faults *Faults
-	Log    logr.Logger
+	// NoRuntimeDisks: no disk can be attached to a running machine.
+	NoRuntimeDisks bool
+	Log            logr.Logger
 }
 
 // FaultsAnnotation on a machine's spec sets faults for that machine alone.
@@ -70,6 +72,7 @@ func (v *VMM) Start(ctx context.Context, spec driver.Spec, dir string, _ *os.Fil
 	}
 	id := uuid.NewString()
 	b := newBoot(id, st, faults, spec, &v.media, v.opt.Log)
+	b.disks.fixed = v.opt.NoRuntimeDisks
 	p := newPort()
 	guest := link.NewGuest(p, link.GuestOptions{BootID: id, AgentVersion: agentVersion, Log: v.opt.Log})
 	b.serve(agent.NewServer(b.agent), guest.Listen(link.AgentPort))
@@ -109,8 +112,7 @@ func (m *vm) AttachDisk(ctx context.Context, d driver.Disk) error {
 	if err := m.faults.meet(ctx, "AttachDisk"); err != nil {
 		return fmt.Errorf("attach disk %s: %w", d.ID, err)
 	}
-	m.boot.disks.attach(d)
-	return nil
+	return m.boot.disks.attach(d)
 }
 
 func (m *vm) DetachDisk(ctx context.Context, id string) error {

@@ -10,19 +10,9 @@ import (
 	"sync"
 	"time"
 
-	"google.golang.org/grpc"
-	"google.golang.org/grpc/test/bufconn"
-
 	"github.com/google/uuid"
 
 	"github.com/firkin-dev/firkin-reconcile/driver"
-	"github.com/firkin-dev/firkin-reconcile/guest/agentpb"
-)
-
-// Per machine buffers are small: there may be thousands.
-const (
-	pipeBytes    = 4 << 10
-	grpcIOBuffer = 1 << 10
 )
 
 // World is where simulated machines live. It outlives drivers, like a host outlives
@@ -43,7 +33,6 @@ type state struct {
 	faults    *Faults
 	store     *store
 	boot      *boot // nil: never booted
-	listener  *bufconn.Listener
 	startedAt time.Time
 	gone      bool
 }
@@ -138,11 +127,7 @@ func (w *World) start(ctx context.Context, s *state, op string) error {
 		return context.Cause(ctx)
 	}
 	s.boot = newBoot(uuid.NewString(), s.store, s.faults, s.spec, &w.media, w.opt.Log)
-	s.listener = bufconn.Listen(pipeBytes)
-	server := grpc.NewServer(
-		grpc.ReadBufferSize(grpcIOBuffer), grpc.WriteBufferSize(grpcIOBuffer))
-	agentpb.RegisterAgentServer(server, s.boot.agent)
-	s.boot.serve(server, s.listener)
+	s.boot.disks.fixed = w.opt.NoRuntimeDisks
 	s.startedAt = time.Now()
 	return nil
 }
@@ -174,20 +159,6 @@ func (s *state) kill(why error) {
 	if b := s.current(); b != nil {
 		b.end(why)
 	}
-}
-
-// dial connects to the agent of the running machine.
-func (s *state) dial(ctx context.Context) (net.Conn, error) {
-	s.mu.Lock()
-	l := s.listener
-	if !s.running() {
-		l = nil
-	}
-	s.mu.Unlock()
-	if l == nil {
-		return nil, driver.ErrNotRunning
-	}
-	return l.DialContext(ctx)
 }
 
 // The simulated machines' network.

@@ -208,7 +208,7 @@ func (a *Agent) commit(c *container, proc Process, spec *agentpb.ContainerSpec) 
 	a.changedState()
 	a.saveSoon()
 	a.touch()
-	a.background(func() { a.awaitExit(c) })
+	a.followExit(c)
 	if c.care.attended() {
 		quit := make(chan struct{})
 		c.quit = quit
@@ -254,6 +254,20 @@ func (a *Agent) botch(c *container, cause error) {
 	op := c.busy
 	c.busy = nil
 	op.finish(cause)
+}
+
+// followExit has the end of a container's process noted. a.mu is held.
+func (a *Agent) followExit(c *container) {
+	n, ok := c.proc.(ExitNotifier)
+	if !ok {
+		a.background(func() { a.awaitExit(c) })
+		return
+	}
+	n.OnExit(func() {
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		a.background(func() { a.awaitExit(c) })
+	})
 }
 
 // awaitExit notes the end of a container's process.

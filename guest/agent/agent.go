@@ -49,6 +49,7 @@ type Agent struct {
 	saver    saver
 	// startSlot and trimSlot hold one token: whoever has it may start or trim.
 	startSlot, trimSlot slot
+	images              images
 	podLog              atomic.Pointer[logr.Logger]
 	stop                chan struct{}
 	stopOnce            sync.Once
@@ -85,6 +86,7 @@ func New(rt Runtime, opt Options) *Agent {
 		saver:      saver{slot: newSlot()},
 		startSlot:  newSlot(),
 		trimSlot:   newSlot(),
+		images:     newImages(),
 		stop:       make(chan struct{}),
 		changed:    make(chan struct{}),
 		containers: make(map[string]*container),
@@ -178,6 +180,16 @@ func (s slot) acquire(ctx context.Context) error {
 		return nil
 	case <-ctx.Done():
 		return context.Cause(ctx)
+	}
+}
+
+// tryAcquire takes the slot unless it is taken.
+func (s slot) tryAcquire() bool {
+	select {
+	case s <- struct{}{}:
+		return true
+	default:
+		return false
 	}
 }
 

@@ -30,6 +30,7 @@ var (
 
 	errNotConfigured = errors.New("pod is not configured")
 	errShuttingDown  = errors.New("pod is shutting down")
+	errNoImages      = errors.New("this guest keeps no images")
 )
 
 // toStatus turns an error into a gRPC status: the one place that knows codes.
@@ -57,6 +58,8 @@ func codeOf(err error) codes.Code {
 		{errNotConfigured, codes.FailedPrecondition},
 		{errShuttingDown, codes.Unavailable},
 		{ErrTooMany, codes.ResourceExhausted},
+		{ErrNoSpace, codes.ResourceExhausted},
+		{errNoImages, codes.Unimplemented},
 		{ErrNotFound, codes.NotFound},
 		{context.Canceled, codes.Canceled},
 		{context.DeadlineExceeded, codes.DeadlineExceeded},

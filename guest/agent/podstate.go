@@ -118,7 +118,7 @@ func (a *Agent) refreshUsage(ctx context.Context) {
 func (a *Agent) measure(dirs []string, done chan struct{}) {
 	ctx, cancel := context.WithTimeout(context.Background(), usageLimit)
 	defer cancel()
-	store, err := a.rt.StoreUsage(ctx)
+	store, err := a.storeUsage(ctx)
 	if err != nil {
 		a.log().V(1).Info("store usage not measured", "cause", err.Error())
 	}
@@ -172,7 +172,7 @@ func (a *Agent) watch(ctx context.Context, send func(*agentpb.PodState) error) e
 	}
 }
 
-// trim gives free blocks of the store back.
+// trim removes images that nothing uses and gives free blocks of the store back.
 func (a *Agent) trim(ctx context.Context) (*agentpb.TrimResponse, error) {
 	a.mu.Lock()
 	err := a.ready()
@@ -186,11 +186,14 @@ func (a *Agent) trim(ctx context.Context) (*agentpb.TrimResponse, error) {
 	defer a.trimSlot.release()
 	work, cancel := detached(ctx, trimLimit)
 	defer cancel()
+	if err := a.dropImages(work); err != nil {
+		a.log().Error(err, "images that nothing uses stay")
+	}
 	n, err := a.rt.Trim(work)
 	if err != nil {
 		return nil, fmt.Errorf("trim store: %w", err)
 	}
-	store, err := a.rt.StoreUsage(work)
+	store, err := a.storeUsage(work)
 	if err != nil {
 		a.log().V(1).Info("store usage not measured", "cause", err.Error())
 	}

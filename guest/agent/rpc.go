@@ -52,6 +52,15 @@ func (a *Agent) RemoveVolume(ctx context.Context, req *agentpb.RemoveVolumeReque
 	return s, toStatus(err)
 }
 
+// AddImage implements agentpb.AgentServer.
+func (a *Agent) AddImage(s grpc.ClientStreamingServer[agentpb.AddImageRequest, agentpb.AddImageResponse]) error {
+	r, err := a.addImage(s.Context(), s.Recv)
+	if err != nil {
+		return toStatus(err)
+	}
+	return s.SendAndClose(r)
+}
+
 // AddContainer implements agentpb.AgentServer.
 func (a *Agent) AddContainer(ctx context.Context, req *agentpb.AddContainerRequest) (*agentpb.AddContainerResponse, error) {
 	r, err := a.addContainer(ctx, req.GetContainer())

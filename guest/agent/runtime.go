@@ -101,6 +101,13 @@ type Process interface {
 	Exit() Exit
 }
 
+// ExitNotifier is an ability that a Process may have: to have its end told instead of waited
+// for, so that no goroutine has to stand by where there are thousands of agents.
+type ExitNotifier interface {
+	// OnExit calls f once, in a goroutine of its own, when Done is closed.
+	OnExit(f func())
+}
+
 // ExecProcess is a further process in a container.
 type ExecProcess interface {
 	Process

@@ -87,6 +87,7 @@ func (a *Agent) settle(ctx context.Context) {
 		}
 	}
 	a.mu.Unlock()
+	a.endImages(ctx)
 	for _, op := range busy {
 		_ = op.wait(ctx) // what came of it does not matter here
 	}

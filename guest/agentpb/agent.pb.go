@@ -130,7 +130,7 @@ func (x Mount_Propagation) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Mount_Propagation.Descriptor instead.
 func (Mount_Propagation) EnumDescriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{22, 0}
+	return file_agent_proto_rawDescGZIP(), []int{24, 0}
 }
 
 type SecurityContext_Seccomp int32
@@ -179,7 +179,7 @@ func (x SecurityContext_Seccomp) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use SecurityContext_Seccomp.Descriptor instead.
 func (SecurityContext_Seccomp) EnumDescriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{30, 0}
+	return file_agent_proto_rawDescGZIP(), []int{32, 0}
 }
 
 type PodIdentity struct {
@@ -1826,6 +1826,148 @@ func (x *RemoveVolumeRequest) GetName() string {
 	return ""
 }
 
+type AddImageRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Types that are valid to be assigned to Message:
+	//
+	//	*AddImageRequest_Image_
+	//	*AddImageRequest_Part_
+	//	*AddImageRequest_End_
+	Message       isAddImageRequest_Message `protobuf_oneof:"message"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AddImageRequest) Reset() {
+	*x = AddImageRequest{}
+	mi := &file_agent_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AddImageRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AddImageRequest) ProtoMessage() {}
+
+func (x *AddImageRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_agent_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AddImageRequest.ProtoReflect.Descriptor instead.
+func (*AddImageRequest) Descriptor() ([]byte, []int) {
+	return file_agent_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *AddImageRequest) GetMessage() isAddImageRequest_Message {
+	if x != nil {
+		return x.Message
+	}
+	return nil
+}
+
+func (x *AddImageRequest) GetImage() *AddImageRequest_Image {
+	if x != nil {
+		if x, ok := x.Message.(*AddImageRequest_Image_); ok {
+			return x.Image
+		}
+	}
+	return nil
+}
+
+func (x *AddImageRequest) GetPart() *AddImageRequest_Part {
+	if x != nil {
+		if x, ok := x.Message.(*AddImageRequest_Part_); ok {
+			return x.Part
+		}
+	}
+	return nil
+}
+
+func (x *AddImageRequest) GetEnd() *AddImageRequest_End {
+	if x != nil {
+		if x, ok := x.Message.(*AddImageRequest_End_); ok {
+			return x.End
+		}
+	}
+	return nil
+}
+
+type isAddImageRequest_Message interface {
+	isAddImageRequest_Message()
+}
+
+type AddImageRequest_Image_ struct {
+	Image *AddImageRequest_Image `protobuf:"bytes,1,opt,name=image,proto3,oneof"`
+}
+
+type AddImageRequest_Part_ struct {
+	Part *AddImageRequest_Part `protobuf:"bytes,2,opt,name=part,proto3,oneof"`
+}
+
+type AddImageRequest_End_ struct {
+	End *AddImageRequest_End `protobuf:"bytes,3,opt,name=end,proto3,oneof"`
+}
+
+func (*AddImageRequest_Image_) isAddImageRequest_Message() {}
+
+func (*AddImageRequest_Part_) isAddImageRequest_Message() {}
+
+func (*AddImageRequest_End_) isAddImageRequest_Message() {}
+
+type AddImageResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Existed       bool                   `protobuf:"varint,1,opt,name=existed,proto3" json:"existed,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AddImageResponse) Reset() {
+	*x = AddImageResponse{}
+	mi := &file_agent_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AddImageResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AddImageResponse) ProtoMessage() {}
+
+func (x *AddImageResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_agent_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AddImageResponse.ProtoReflect.Descriptor instead.
+func (*AddImageResponse) Descriptor() ([]byte, []int) {
+	return file_agent_proto_rawDescGZIP(), []int{23}
+}
+
+func (x *AddImageResponse) GetExisted() bool {
+	if x != nil {
+		return x.Existed
+	}
+	return false
+}
+
 type Mount struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Volume        string                 `protobuf:"bytes,1,opt,name=volume,proto3" json:"volume,omitempty"` // an emptyDir or another volume
@@ -1839,7 +1981,7 @@ type Mount struct {
 
 func (x *Mount) Reset() {
 	*x = Mount{}
-	mi := &file_agent_proto_msgTypes[22]
+	mi := &file_agent_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1851,7 +1993,7 @@ func (x *Mount) String() string {
 func (*Mount) ProtoMessage() {}
 
 func (x *Mount) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[22]
+	mi := &file_agent_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1864,7 +2006,7 @@ func (x *Mount) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Mount.ProtoReflect.Descriptor instead.
 func (*Mount) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{22}
+	return file_agent_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *Mount) GetVolume() string {
@@ -1919,7 +2061,7 @@ type Probe struct {
 
 func (x *Probe) Reset() {
 	*x = Probe{}
-	mi := &file_agent_proto_msgTypes[23]
+	mi := &file_agent_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1931,7 +2073,7 @@ func (x *Probe) String() string {
 func (*Probe) ProtoMessage() {}
 
 func (x *Probe) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[23]
+	mi := &file_agent_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1944,7 +2086,7 @@ func (x *Probe) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Probe.ProtoReflect.Descriptor instead.
 func (*Probe) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{23}
+	return file_agent_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *Probe) GetHandler() *Handler {
@@ -2013,7 +2155,7 @@ type Handler struct {
 
 func (x *Handler) Reset() {
 	*x = Handler{}
-	mi := &file_agent_proto_msgTypes[24]
+	mi := &file_agent_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2025,7 +2167,7 @@ func (x *Handler) String() string {
 func (*Handler) ProtoMessage() {}
 
 func (x *Handler) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[24]
+	mi := &file_agent_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2038,7 +2180,7 @@ func (x *Handler) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Handler.ProtoReflect.Descriptor instead.
 func (*Handler) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{24}
+	return file_agent_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *Handler) GetAction() isHandler_Action {
@@ -2136,7 +2278,7 @@ type ExecAction struct {
 
 func (x *ExecAction) Reset() {
 	*x = ExecAction{}
-	mi := &file_agent_proto_msgTypes[25]
+	mi := &file_agent_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2148,7 +2290,7 @@ func (x *ExecAction) String() string {
 func (*ExecAction) ProtoMessage() {}
 
 func (x *ExecAction) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[25]
+	mi := &file_agent_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2161,7 +2303,7 @@ func (x *ExecAction) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExecAction.ProtoReflect.Descriptor instead.
 func (*ExecAction) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{25}
+	return file_agent_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *ExecAction) GetArgv() []string {
@@ -2184,7 +2326,7 @@ type HTTPGetAction struct {
 
 func (x *HTTPGetAction) Reset() {
 	*x = HTTPGetAction{}
-	mi := &file_agent_proto_msgTypes[26]
+	mi := &file_agent_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2196,7 +2338,7 @@ func (x *HTTPGetAction) String() string {
 func (*HTTPGetAction) ProtoMessage() {}
 
 func (x *HTTPGetAction) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[26]
+	mi := &file_agent_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2209,7 +2351,7 @@ func (x *HTTPGetAction) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HTTPGetAction.ProtoReflect.Descriptor instead.
 func (*HTTPGetAction) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{26}
+	return file_agent_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *HTTPGetAction) GetHost() string {
@@ -2257,7 +2399,7 @@ type HTTPHeader struct {
 
 func (x *HTTPHeader) Reset() {
 	*x = HTTPHeader{}
-	mi := &file_agent_proto_msgTypes[27]
+	mi := &file_agent_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2269,7 +2411,7 @@ func (x *HTTPHeader) String() string {
 func (*HTTPHeader) ProtoMessage() {}
 
 func (x *HTTPHeader) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[27]
+	mi := &file_agent_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2282,7 +2424,7 @@ func (x *HTTPHeader) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HTTPHeader.ProtoReflect.Descriptor instead.
 func (*HTTPHeader) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{27}
+	return file_agent_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *HTTPHeader) GetName() string {
@@ -2309,7 +2451,7 @@ type TCPSocketAction struct {
 
 func (x *TCPSocketAction) Reset() {
 	*x = TCPSocketAction{}
-	mi := &file_agent_proto_msgTypes[28]
+	mi := &file_agent_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2321,7 +2463,7 @@ func (x *TCPSocketAction) String() string {
 func (*TCPSocketAction) ProtoMessage() {}
 
 func (x *TCPSocketAction) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[28]
+	mi := &file_agent_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2334,7 +2476,7 @@ func (x *TCPSocketAction) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TCPSocketAction.ProtoReflect.Descriptor instead.
 func (*TCPSocketAction) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{28}
+	return file_agent_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *TCPSocketAction) GetHost() string {
@@ -2361,7 +2503,7 @@ type GRPCAction struct {
 
 func (x *GRPCAction) Reset() {
 	*x = GRPCAction{}
-	mi := &file_agent_proto_msgTypes[29]
+	mi := &file_agent_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2373,7 +2515,7 @@ func (x *GRPCAction) String() string {
 func (*GRPCAction) ProtoMessage() {}
 
 func (x *GRPCAction) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[29]
+	mi := &file_agent_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2386,7 +2528,7 @@ func (x *GRPCAction) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GRPCAction.ProtoReflect.Descriptor instead.
 func (*GRPCAction) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{29}
+	return file_agent_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *GRPCAction) GetPort() uint32 {
@@ -2426,7 +2568,7 @@ type SecurityContext struct {
 
 func (x *SecurityContext) Reset() {
 	*x = SecurityContext{}
-	mi := &file_agent_proto_msgTypes[30]
+	mi := &file_agent_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2438,7 +2580,7 @@ func (x *SecurityContext) String() string {
 func (*SecurityContext) ProtoMessage() {}
 
 func (x *SecurityContext) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[30]
+	mi := &file_agent_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2451,7 +2593,7 @@ func (x *SecurityContext) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SecurityContext.ProtoReflect.Descriptor instead.
 func (*SecurityContext) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{30}
+	return file_agent_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *SecurityContext) GetUser() int64 {
@@ -2557,7 +2699,7 @@ type Resources struct {
 
 func (x *Resources) Reset() {
 	*x = Resources{}
-	mi := &file_agent_proto_msgTypes[31]
+	mi := &file_agent_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2569,7 +2711,7 @@ func (x *Resources) String() string {
 func (*Resources) ProtoMessage() {}
 
 func (x *Resources) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[31]
+	mi := &file_agent_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2582,7 +2724,7 @@ func (x *Resources) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Resources.ProtoReflect.Descriptor instead.
 func (*Resources) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{31}
+	return file_agent_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *Resources) GetCpuRequestMilli() int64 {
@@ -2649,7 +2791,7 @@ type ContainerSpec struct {
 
 func (x *ContainerSpec) Reset() {
 	*x = ContainerSpec{}
-	mi := &file_agent_proto_msgTypes[32]
+	mi := &file_agent_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2661,7 +2803,7 @@ func (x *ContainerSpec) String() string {
 func (*ContainerSpec) ProtoMessage() {}
 
 func (x *ContainerSpec) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[32]
+	mi := &file_agent_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2674,7 +2816,7 @@ func (x *ContainerSpec) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ContainerSpec.ProtoReflect.Descriptor instead.
 func (*ContainerSpec) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{32}
+	return file_agent_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *ContainerSpec) GetName() string {
@@ -2868,7 +3010,7 @@ type AddContainerRequest struct {
 
 func (x *AddContainerRequest) Reset() {
 	*x = AddContainerRequest{}
-	mi := &file_agent_proto_msgTypes[33]
+	mi := &file_agent_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2880,7 +3022,7 @@ func (x *AddContainerRequest) String() string {
 func (*AddContainerRequest) ProtoMessage() {}
 
 func (x *AddContainerRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[33]
+	mi := &file_agent_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2893,7 +3035,7 @@ func (x *AddContainerRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AddContainerRequest.ProtoReflect.Descriptor instead.
 func (*AddContainerRequest) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{33}
+	return file_agent_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *AddContainerRequest) GetContainer() *ContainerSpec {
@@ -2913,7 +3055,7 @@ type AddContainerResponse struct {
 
 func (x *AddContainerResponse) Reset() {
 	*x = AddContainerResponse{}
-	mi := &file_agent_proto_msgTypes[34]
+	mi := &file_agent_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2925,7 +3067,7 @@ func (x *AddContainerResponse) String() string {
 func (*AddContainerResponse) ProtoMessage() {}
 
 func (x *AddContainerResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[34]
+	mi := &file_agent_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2938,7 +3080,7 @@ func (x *AddContainerResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AddContainerResponse.ProtoReflect.Descriptor instead.
 func (*AddContainerResponse) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{34}
+	return file_agent_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *AddContainerResponse) GetPod() *PodState {
@@ -2965,7 +3107,7 @@ type Phase struct {
 
 func (x *Phase) Reset() {
 	*x = Phase{}
-	mi := &file_agent_proto_msgTypes[35]
+	mi := &file_agent_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2977,7 +3119,7 @@ func (x *Phase) String() string {
 func (*Phase) ProtoMessage() {}
 
 func (x *Phase) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[35]
+	mi := &file_agent_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2990,7 +3132,7 @@ func (x *Phase) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Phase.ProtoReflect.Descriptor instead.
 func (*Phase) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{35}
+	return file_agent_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *Phase) GetName() string {
@@ -3016,7 +3158,7 @@ type WaitContainerRequest struct {
 
 func (x *WaitContainerRequest) Reset() {
 	*x = WaitContainerRequest{}
-	mi := &file_agent_proto_msgTypes[36]
+	mi := &file_agent_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3028,7 +3170,7 @@ func (x *WaitContainerRequest) String() string {
 func (*WaitContainerRequest) ProtoMessage() {}
 
 func (x *WaitContainerRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[36]
+	mi := &file_agent_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3041,7 +3183,7 @@ func (x *WaitContainerRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WaitContainerRequest.ProtoReflect.Descriptor instead.
 func (*WaitContainerRequest) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{36}
+	return file_agent_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *WaitContainerRequest) GetName() string {
@@ -3063,7 +3205,7 @@ type WaitContainerResponse struct {
 
 func (x *WaitContainerResponse) Reset() {
 	*x = WaitContainerResponse{}
-	mi := &file_agent_proto_msgTypes[37]
+	mi := &file_agent_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3075,7 +3217,7 @@ func (x *WaitContainerResponse) String() string {
 func (*WaitContainerResponse) ProtoMessage() {}
 
 func (x *WaitContainerResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[37]
+	mi := &file_agent_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3088,7 +3230,7 @@ func (x *WaitContainerResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WaitContainerResponse.ProtoReflect.Descriptor instead.
 func (*WaitContainerResponse) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{37}
+	return file_agent_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *WaitContainerResponse) GetPod() *PodState {
@@ -3129,7 +3271,7 @@ type RemoveContainerRequest struct {
 
 func (x *RemoveContainerRequest) Reset() {
 	*x = RemoveContainerRequest{}
-	mi := &file_agent_proto_msgTypes[38]
+	mi := &file_agent_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3141,7 +3283,7 @@ func (x *RemoveContainerRequest) String() string {
 func (*RemoveContainerRequest) ProtoMessage() {}
 
 func (x *RemoveContainerRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[38]
+	mi := &file_agent_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3154,7 +3296,7 @@ func (x *RemoveContainerRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveContainerRequest.ProtoReflect.Descriptor instead.
 func (*RemoveContainerRequest) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{38}
+	return file_agent_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *RemoveContainerRequest) GetName() string {
@@ -3182,7 +3324,7 @@ type RemoveContainerResponse struct {
 
 func (x *RemoveContainerResponse) Reset() {
 	*x = RemoveContainerResponse{}
-	mi := &file_agent_proto_msgTypes[39]
+	mi := &file_agent_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3194,7 +3336,7 @@ func (x *RemoveContainerResponse) String() string {
 func (*RemoveContainerResponse) ProtoMessage() {}
 
 func (x *RemoveContainerResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[39]
+	mi := &file_agent_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3207,7 +3349,7 @@ func (x *RemoveContainerResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveContainerResponse.ProtoReflect.Descriptor instead.
 func (*RemoveContainerResponse) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{39}
+	return file_agent_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *RemoveContainerResponse) GetPod() *PodState {
@@ -3239,7 +3381,7 @@ type TrimRequest struct {
 
 func (x *TrimRequest) Reset() {
 	*x = TrimRequest{}
-	mi := &file_agent_proto_msgTypes[40]
+	mi := &file_agent_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3251,7 +3393,7 @@ func (x *TrimRequest) String() string {
 func (*TrimRequest) ProtoMessage() {}
 
 func (x *TrimRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[40]
+	mi := &file_agent_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3264,7 +3406,7 @@ func (x *TrimRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TrimRequest.ProtoReflect.Descriptor instead.
 func (*TrimRequest) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{40}
+	return file_agent_proto_rawDescGZIP(), []int{42}
 }
 
 type TrimResponse struct {
@@ -3277,7 +3419,7 @@ type TrimResponse struct {
 
 func (x *TrimResponse) Reset() {
 	*x = TrimResponse{}
-	mi := &file_agent_proto_msgTypes[41]
+	mi := &file_agent_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3289,7 +3431,7 @@ func (x *TrimResponse) String() string {
 func (*TrimResponse) ProtoMessage() {}
 
 func (x *TrimResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[41]
+	mi := &file_agent_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3302,7 +3444,7 @@ func (x *TrimResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TrimResponse.ProtoReflect.Descriptor instead.
 func (*TrimResponse) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{41}
+	return file_agent_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *TrimResponse) GetTrimmedBytes() uint64 {
@@ -3335,7 +3477,7 @@ type ExecRequest struct {
 
 func (x *ExecRequest) Reset() {
 	*x = ExecRequest{}
-	mi := &file_agent_proto_msgTypes[42]
+	mi := &file_agent_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3347,7 +3489,7 @@ func (x *ExecRequest) String() string {
 func (*ExecRequest) ProtoMessage() {}
 
 func (x *ExecRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[42]
+	mi := &file_agent_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3360,7 +3502,7 @@ func (x *ExecRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExecRequest.ProtoReflect.Descriptor instead.
 func (*ExecRequest) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{42}
+	return file_agent_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *ExecRequest) GetMessage() isExecRequest_Message {
@@ -3463,7 +3605,7 @@ type ExecResponse struct {
 
 func (x *ExecResponse) Reset() {
 	*x = ExecResponse{}
-	mi := &file_agent_proto_msgTypes[43]
+	mi := &file_agent_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3475,7 +3617,7 @@ func (x *ExecResponse) String() string {
 func (*ExecResponse) ProtoMessage() {}
 
 func (x *ExecResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[43]
+	mi := &file_agent_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3488,7 +3630,7 @@ func (x *ExecResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExecResponse.ProtoReflect.Descriptor instead.
 func (*ExecResponse) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{43}
+	return file_agent_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *ExecResponse) GetMessage() isExecResponse_Message {
@@ -3558,7 +3700,7 @@ type OutputRequest struct {
 
 func (x *OutputRequest) Reset() {
 	*x = OutputRequest{}
-	mi := &file_agent_proto_msgTypes[44]
+	mi := &file_agent_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3570,7 +3712,7 @@ func (x *OutputRequest) String() string {
 func (*OutputRequest) ProtoMessage() {}
 
 func (x *OutputRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[44]
+	mi := &file_agent_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3583,7 +3725,7 @@ func (x *OutputRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OutputRequest.ProtoReflect.Descriptor instead.
 func (*OutputRequest) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{44}
+	return file_agent_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *OutputRequest) GetTaken() map[string]uint64 {
@@ -3610,7 +3752,7 @@ type OutputChunk struct {
 
 func (x *OutputChunk) Reset() {
 	*x = OutputChunk{}
-	mi := &file_agent_proto_msgTypes[45]
+	mi := &file_agent_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3622,7 +3764,7 @@ func (x *OutputChunk) String() string {
 func (*OutputChunk) ProtoMessage() {}
 
 func (x *OutputChunk) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[45]
+	mi := &file_agent_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3635,7 +3777,7 @@ func (x *OutputChunk) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OutputChunk.ProtoReflect.Descriptor instead.
 func (*OutputChunk) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{45}
+	return file_agent_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *OutputChunk) GetContainer() string {
@@ -3714,7 +3856,7 @@ type WriteFileRequest struct {
 
 func (x *WriteFileRequest) Reset() {
 	*x = WriteFileRequest{}
-	mi := &file_agent_proto_msgTypes[46]
+	mi := &file_agent_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3726,7 +3868,7 @@ func (x *WriteFileRequest) String() string {
 func (*WriteFileRequest) ProtoMessage() {}
 
 func (x *WriteFileRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[46]
+	mi := &file_agent_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3739,7 +3881,7 @@ func (x *WriteFileRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WriteFileRequest.ProtoReflect.Descriptor instead.
 func (*WriteFileRequest) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{46}
+	return file_agent_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *WriteFileRequest) GetMessage() isWriteFileRequest_Message {
@@ -3792,7 +3934,7 @@ type WriteFileResponse struct {
 
 func (x *WriteFileResponse) Reset() {
 	*x = WriteFileResponse{}
-	mi := &file_agent_proto_msgTypes[47]
+	mi := &file_agent_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3804,7 +3946,7 @@ func (x *WriteFileResponse) String() string {
 func (*WriteFileResponse) ProtoMessage() {}
 
 func (x *WriteFileResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[47]
+	mi := &file_agent_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3817,7 +3959,7 @@ func (x *WriteFileResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WriteFileResponse.ProtoReflect.Descriptor instead.
 func (*WriteFileResponse) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{47}
+	return file_agent_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *WriteFileResponse) GetBytes() int64 {
@@ -3837,7 +3979,7 @@ type ReadFileRequest struct {
 
 func (x *ReadFileRequest) Reset() {
 	*x = ReadFileRequest{}
-	mi := &file_agent_proto_msgTypes[48]
+	mi := &file_agent_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3849,7 +3991,7 @@ func (x *ReadFileRequest) String() string {
 func (*ReadFileRequest) ProtoMessage() {}
 
 func (x *ReadFileRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[48]
+	mi := &file_agent_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3862,7 +4004,7 @@ func (x *ReadFileRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadFileRequest.ProtoReflect.Descriptor instead.
 func (*ReadFileRequest) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{48}
+	return file_agent_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *ReadFileRequest) GetEmptyDir() string {
@@ -3888,7 +4030,7 @@ type ReadFileResponse struct {
 
 func (x *ReadFileResponse) Reset() {
 	*x = ReadFileResponse{}
-	mi := &file_agent_proto_msgTypes[49]
+	mi := &file_agent_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3900,7 +4042,7 @@ func (x *ReadFileResponse) String() string {
 func (*ReadFileResponse) ProtoMessage() {}
 
 func (x *ReadFileResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[49]
+	mi := &file_agent_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3913,7 +4055,7 @@ func (x *ReadFileResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadFileResponse.ProtoReflect.Descriptor instead.
 func (*ReadFileResponse) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{49}
+	return file_agent_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *ReadFileResponse) GetData() []byte {
@@ -3932,7 +4074,7 @@ type SetTimeRequest struct {
 
 func (x *SetTimeRequest) Reset() {
 	*x = SetTimeRequest{}
-	mi := &file_agent_proto_msgTypes[50]
+	mi := &file_agent_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3944,7 +4086,7 @@ func (x *SetTimeRequest) String() string {
 func (*SetTimeRequest) ProtoMessage() {}
 
 func (x *SetTimeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[50]
+	mi := &file_agent_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3957,7 +4099,7 @@ func (x *SetTimeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetTimeRequest.ProtoReflect.Descriptor instead.
 func (*SetTimeRequest) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{50}
+	return file_agent_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *SetTimeRequest) GetTime() *timestamppb.Timestamp {
@@ -3975,7 +4117,7 @@ type SetTimeResponse struct {
 
 func (x *SetTimeResponse) Reset() {
 	*x = SetTimeResponse{}
-	mi := &file_agent_proto_msgTypes[51]
+	mi := &file_agent_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3987,7 +4129,7 @@ func (x *SetTimeResponse) String() string {
 func (*SetTimeResponse) ProtoMessage() {}
 
 func (x *SetTimeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[51]
+	mi := &file_agent_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4000,7 +4142,7 @@ func (x *SetTimeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetTimeResponse.ProtoReflect.Descriptor instead.
 func (*SetTimeResponse) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{51}
+	return file_agent_proto_rawDescGZIP(), []int{53}
 }
 
 type ShutdownRequest struct {
@@ -4013,7 +4155,7 @@ type ShutdownRequest struct {
 
 func (x *ShutdownRequest) Reset() {
 	*x = ShutdownRequest{}
-	mi := &file_agent_proto_msgTypes[52]
+	mi := &file_agent_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4025,7 +4167,7 @@ func (x *ShutdownRequest) String() string {
 func (*ShutdownRequest) ProtoMessage() {}
 
 func (x *ShutdownRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[52]
+	mi := &file_agent_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4038,7 +4180,7 @@ func (x *ShutdownRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShutdownRequest.ProtoReflect.Descriptor instead.
 func (*ShutdownRequest) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{52}
+	return file_agent_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *ShutdownRequest) GetGrace() *durationpb.Duration {
@@ -4058,7 +4200,7 @@ type ShutdownResponse struct {
 
 func (x *ShutdownResponse) Reset() {
 	*x = ShutdownResponse{}
-	mi := &file_agent_proto_msgTypes[53]
+	mi := &file_agent_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4070,7 +4212,7 @@ func (x *ShutdownResponse) String() string {
 func (*ShutdownResponse) ProtoMessage() {}
 
 func (x *ShutdownResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[53]
+	mi := &file_agent_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4083,12 +4225,176 @@ func (x *ShutdownResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShutdownResponse.ProtoReflect.Descriptor instead.
 func (*ShutdownResponse) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{53}
+	return file_agent_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *ShutdownResponse) GetTrimmedBytes() uint64 {
 	if x != nil {
 		return x.TrimmedBytes
+	}
+	return 0
+}
+
+type AddImageRequest_Image struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Disk          string                 `protobuf:"bytes,1,opt,name=disk,proto3" json:"disk,omitempty"` // the id of the disk that it stands for
+	SizeBytes     int64                  `protobuf:"varint,2,opt,name=size_bytes,json=sizeBytes,proto3" json:"size_bytes,omitempty"`
+	StoredBytes   int64                  `protobuf:"varint,3,opt,name=stored_bytes,json=storedBytes,proto3" json:"stored_bytes,omitempty"` // of these, about what its parts are
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AddImageRequest_Image) Reset() {
+	*x = AddImageRequest_Image{}
+	mi := &file_agent_proto_msgTypes[56]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AddImageRequest_Image) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AddImageRequest_Image) ProtoMessage() {}
+
+func (x *AddImageRequest_Image) ProtoReflect() protoreflect.Message {
+	mi := &file_agent_proto_msgTypes[56]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AddImageRequest_Image.ProtoReflect.Descriptor instead.
+func (*AddImageRequest_Image) Descriptor() ([]byte, []int) {
+	return file_agent_proto_rawDescGZIP(), []int{22, 0}
+}
+
+func (x *AddImageRequest_Image) GetDisk() string {
+	if x != nil {
+		return x.Disk
+	}
+	return ""
+}
+
+func (x *AddImageRequest_Image) GetSizeBytes() int64 {
+	if x != nil {
+		return x.SizeBytes
+	}
+	return 0
+}
+
+func (x *AddImageRequest_Image) GetStoredBytes() int64 {
+	if x != nil {
+		return x.StoredBytes
+	}
+	return 0
+}
+
+type AddImageRequest_Part struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Offset        int64                  `protobuf:"varint,1,opt,name=offset,proto3" json:"offset,omitempty"`
+	Data          []byte                 `protobuf:"bytes,2,opt,name=data,proto3" json:"data,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AddImageRequest_Part) Reset() {
+	*x = AddImageRequest_Part{}
+	mi := &file_agent_proto_msgTypes[57]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AddImageRequest_Part) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AddImageRequest_Part) ProtoMessage() {}
+
+func (x *AddImageRequest_Part) ProtoReflect() protoreflect.Message {
+	mi := &file_agent_proto_msgTypes[57]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AddImageRequest_Part.ProtoReflect.Descriptor instead.
+func (*AddImageRequest_Part) Descriptor() ([]byte, []int) {
+	return file_agent_proto_rawDescGZIP(), []int{22, 1}
+}
+
+func (x *AddImageRequest_Part) GetOffset() int64 {
+	if x != nil {
+		return x.Offset
+	}
+	return 0
+}
+
+func (x *AddImageRequest_Part) GetData() []byte {
+	if x != nil {
+		return x.Data
+	}
+	return nil
+}
+
+type AddImageRequest_End struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Bytes         int64                  `protobuf:"varint,1,opt,name=bytes,proto3" json:"bytes,omitempty"`   // of all parts' data
+	Crc32C        uint32                 `protobuf:"varint,2,opt,name=crc32c,proto3" json:"crc32c,omitempty"` // of all parts' data, in the order sent
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AddImageRequest_End) Reset() {
+	*x = AddImageRequest_End{}
+	mi := &file_agent_proto_msgTypes[58]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AddImageRequest_End) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AddImageRequest_End) ProtoMessage() {}
+
+func (x *AddImageRequest_End) ProtoReflect() protoreflect.Message {
+	mi := &file_agent_proto_msgTypes[58]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AddImageRequest_End.ProtoReflect.Descriptor instead.
+func (*AddImageRequest_End) Descriptor() ([]byte, []int) {
+	return file_agent_proto_rawDescGZIP(), []int{22, 2}
+}
+
+func (x *AddImageRequest_End) GetBytes() int64 {
+	if x != nil {
+		return x.Bytes
+	}
+	return 0
+}
+
+func (x *AddImageRequest_End) GetCrc32C() uint32 {
+	if x != nil {
+		return x.Crc32C
 	}
 	return 0
 }
@@ -4108,7 +4414,7 @@ type ExecRequest_Start struct {
 
 func (x *ExecRequest_Start) Reset() {
 	*x = ExecRequest_Start{}
-	mi := &file_agent_proto_msgTypes[54]
+	mi := &file_agent_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4120,7 +4426,7 @@ func (x *ExecRequest_Start) String() string {
 func (*ExecRequest_Start) ProtoMessage() {}
 
 func (x *ExecRequest_Start) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[54]
+	mi := &file_agent_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4133,7 +4439,7 @@ func (x *ExecRequest_Start) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExecRequest_Start.ProtoReflect.Descriptor instead.
 func (*ExecRequest_Start) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{42, 0}
+	return file_agent_proto_rawDescGZIP(), []int{44, 0}
 }
 
 func (x *ExecRequest_Start) GetContainer() string {
@@ -4195,7 +4501,7 @@ type ExecRequest_Resize struct {
 
 func (x *ExecRequest_Resize) Reset() {
 	*x = ExecRequest_Resize{}
-	mi := &file_agent_proto_msgTypes[55]
+	mi := &file_agent_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4207,7 +4513,7 @@ func (x *ExecRequest_Resize) String() string {
 func (*ExecRequest_Resize) ProtoMessage() {}
 
 func (x *ExecRequest_Resize) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[55]
+	mi := &file_agent_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4220,7 +4526,7 @@ func (x *ExecRequest_Resize) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExecRequest_Resize.ProtoReflect.Descriptor instead.
 func (*ExecRequest_Resize) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{42, 1}
+	return file_agent_proto_rawDescGZIP(), []int{44, 1}
 }
 
 func (x *ExecRequest_Resize) GetRows() uint32 {
@@ -4246,7 +4552,7 @@ type ExecResponse_Exit struct {
 
 func (x *ExecResponse_Exit) Reset() {
 	*x = ExecResponse_Exit{}
-	mi := &file_agent_proto_msgTypes[56]
+	mi := &file_agent_proto_msgTypes[61]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4258,7 +4564,7 @@ func (x *ExecResponse_Exit) String() string {
 func (*ExecResponse_Exit) ProtoMessage() {}
 
 func (x *ExecResponse_Exit) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[56]
+	mi := &file_agent_proto_msgTypes[61]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4271,7 +4577,7 @@ func (x *ExecResponse_Exit) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExecResponse_Exit.ProtoReflect.Descriptor instead.
 func (*ExecResponse_Exit) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{43, 0}
+	return file_agent_proto_rawDescGZIP(), []int{45, 0}
 }
 
 func (x *ExecResponse_Exit) GetCode() int32 {
@@ -4291,7 +4597,7 @@ type WriteFileRequest_Target struct {
 
 func (x *WriteFileRequest_Target) Reset() {
 	*x = WriteFileRequest_Target{}
-	mi := &file_agent_proto_msgTypes[58]
+	mi := &file_agent_proto_msgTypes[63]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4303,7 +4609,7 @@ func (x *WriteFileRequest_Target) String() string {
 func (*WriteFileRequest_Target) ProtoMessage() {}
 
 func (x *WriteFileRequest_Target) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[58]
+	mi := &file_agent_proto_msgTypes[63]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4316,7 +4622,7 @@ func (x *WriteFileRequest_Target) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WriteFileRequest_Target.ProtoReflect.Descriptor instead.
 func (*WriteFileRequest_Target) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{46, 0}
+	return file_agent_proto_rawDescGZIP(), []int{48, 0}
 }
 
 func (x *WriteFileRequest_Target) GetEmptyDir() string {
@@ -4487,7 +4793,25 @@ const file_agent_proto_rawDesc = "" +
 	"\x04disk\x18\x01 \x01(\tR\x04disk\x12\x1b\n" +
 	"\tread_only\x18\x02 \x01(\bR\breadOnly\")\n" +
 	"\x13RemoveVolumeRequest\x12\x12\n" +
-	"\x04name\x18\x01 \x01(\tR\x04name\"\xf7\x01\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\"\x9b\x03\n" +
+	"\x0fAddImageRequest\x12>\n" +
+	"\x05image\x18\x01 \x01(\v2&.firkin.agent.v1.AddImageRequest.ImageH\x00R\x05image\x12;\n" +
+	"\x04part\x18\x02 \x01(\v2%.firkin.agent.v1.AddImageRequest.PartH\x00R\x04part\x128\n" +
+	"\x03end\x18\x03 \x01(\v2$.firkin.agent.v1.AddImageRequest.EndH\x00R\x03end\x1a]\n" +
+	"\x05Image\x12\x12\n" +
+	"\x04disk\x18\x01 \x01(\tR\x04disk\x12\x1d\n" +
+	"\n" +
+	"size_bytes\x18\x02 \x01(\x03R\tsizeBytes\x12!\n" +
+	"\fstored_bytes\x18\x03 \x01(\x03R\vstoredBytes\x1a2\n" +
+	"\x04Part\x12\x16\n" +
+	"\x06offset\x18\x01 \x01(\x03R\x06offset\x12\x12\n" +
+	"\x04data\x18\x02 \x01(\fR\x04data\x1a3\n" +
+	"\x03End\x12\x14\n" +
+	"\x05bytes\x18\x01 \x01(\x03R\x05bytes\x12\x16\n" +
+	"\x06crc32c\x18\x02 \x01(\rR\x06crc32cB\t\n" +
+	"\amessage\",\n" +
+	"\x10AddImageResponse\x12\x18\n" +
+	"\aexisted\x18\x01 \x01(\bR\aexisted\"\xf7\x01\n" +
 	"\x05Mount\x12\x16\n" +
 	"\x06volume\x18\x01 \x01(\tR\x06volume\x12\x12\n" +
 	"\x04path\x18\x02 \x01(\tR\x04path\x12\x1b\n" +
@@ -4682,8 +5006,7 @@ const file_agent_proto_rawDesc = "" +
 	"\x0fShutdownRequest\x12/\n" +
 	"\x05grace\x18\x01 \x01(\v2\x19.google.protobuf.DurationR\x05grace\"7\n" +
 	"\x10ShutdownResponse\x12#\n" +
-	"\rtrimmed_bytes\x18\x01 \x01(\x04R\ftrimmedBytes2\xe3\n" +
-	"\n" +
+	"\rtrimmed_bytes\x18\x01 \x01(\x04R\ftrimmedBytes2\xb6\v\n" +
 	"\x05Agent\x12I\n" +
 	"\tConfigure\x12!.firkin.agent.v1.ConfigureRequest\x1a\x19.firkin.agent.v1.PodState\x12G\n" +
 	"\bDescribe\x12 .firkin.agent.v1.DescribeRequest\x1a\x19.firkin.agent.v1.PodState\x12C\n" +
@@ -4691,7 +5014,8 @@ const file_agent_proto_rawDesc = "" +
 	"\vAddEmptyDir\x12#.firkin.agent.v1.AddEmptyDirRequest\x1a\x19.firkin.agent.v1.PodState\x12S\n" +
 	"\x0eRemoveEmptyDir\x12&.firkin.agent.v1.RemoveEmptyDirRequest\x1a\x19.firkin.agent.v1.PodState\x12I\n" +
 	"\tAddVolume\x12!.firkin.agent.v1.AddVolumeRequest\x1a\x19.firkin.agent.v1.PodState\x12O\n" +
-	"\fRemoveVolume\x12$.firkin.agent.v1.RemoveVolumeRequest\x1a\x19.firkin.agent.v1.PodState\x12[\n" +
+	"\fRemoveVolume\x12$.firkin.agent.v1.RemoveVolumeRequest\x1a\x19.firkin.agent.v1.PodState\x12Q\n" +
+	"\bAddImage\x12 .firkin.agent.v1.AddImageRequest\x1a!.firkin.agent.v1.AddImageResponse(\x01\x12[\n" +
 	"\fAddContainer\x12$.firkin.agent.v1.AddContainerRequest\x1a%.firkin.agent.v1.AddContainerResponse\x12^\n" +
 	"\rWaitContainer\x12%.firkin.agent.v1.WaitContainerRequest\x1a&.firkin.agent.v1.WaitContainerResponse\x12d\n" +
 	"\x0fRemoveContainer\x12'.firkin.agent.v1.RemoveContainerRequest\x1a(.firkin.agent.v1.RemoveContainerResponse\x12C\n" +
@@ -4716,7 +5040,7 @@ func file_agent_proto_rawDescGZIP() []byte {
 }
 
 var file_agent_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 59)
+var file_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 64)
 var file_agent_proto_goTypes = []any{
 	(ContainerState_State)(0),       // 0: firkin.agent.v1.ContainerState.State
 	(Mount_Propagation)(0),          // 1: firkin.agent.v1.Mount.Propagation
@@ -4743,147 +5067,157 @@ var file_agent_proto_goTypes = []any{
 	(*ShareVolume)(nil),             // 22: firkin.agent.v1.ShareVolume
 	(*DiskVolume)(nil),              // 23: firkin.agent.v1.DiskVolume
 	(*RemoveVolumeRequest)(nil),     // 24: firkin.agent.v1.RemoveVolumeRequest
-	(*Mount)(nil),                   // 25: firkin.agent.v1.Mount
-	(*Probe)(nil),                   // 26: firkin.agent.v1.Probe
-	(*Handler)(nil),                 // 27: firkin.agent.v1.Handler
-	(*ExecAction)(nil),              // 28: firkin.agent.v1.ExecAction
-	(*HTTPGetAction)(nil),           // 29: firkin.agent.v1.HTTPGetAction
-	(*HTTPHeader)(nil),              // 30: firkin.agent.v1.HTTPHeader
-	(*TCPSocketAction)(nil),         // 31: firkin.agent.v1.TCPSocketAction
-	(*GRPCAction)(nil),              // 32: firkin.agent.v1.GRPCAction
-	(*SecurityContext)(nil),         // 33: firkin.agent.v1.SecurityContext
-	(*Resources)(nil),               // 34: firkin.agent.v1.Resources
-	(*ContainerSpec)(nil),           // 35: firkin.agent.v1.ContainerSpec
-	(*AddContainerRequest)(nil),     // 36: firkin.agent.v1.AddContainerRequest
-	(*AddContainerResponse)(nil),    // 37: firkin.agent.v1.AddContainerResponse
-	(*Phase)(nil),                   // 38: firkin.agent.v1.Phase
-	(*WaitContainerRequest)(nil),    // 39: firkin.agent.v1.WaitContainerRequest
-	(*WaitContainerResponse)(nil),   // 40: firkin.agent.v1.WaitContainerResponse
-	(*RemoveContainerRequest)(nil),  // 41: firkin.agent.v1.RemoveContainerRequest
-	(*RemoveContainerResponse)(nil), // 42: firkin.agent.v1.RemoveContainerResponse
-	(*TrimRequest)(nil),             // 43: firkin.agent.v1.TrimRequest
-	(*TrimResponse)(nil),            // 44: firkin.agent.v1.TrimResponse
-	(*ExecRequest)(nil),             // 45: firkin.agent.v1.ExecRequest
-	(*ExecResponse)(nil),            // 46: firkin.agent.v1.ExecResponse
-	(*OutputRequest)(nil),           // 47: firkin.agent.v1.OutputRequest
-	(*OutputChunk)(nil),             // 48: firkin.agent.v1.OutputChunk
-	(*WriteFileRequest)(nil),        // 49: firkin.agent.v1.WriteFileRequest
-	(*WriteFileResponse)(nil),       // 50: firkin.agent.v1.WriteFileResponse
-	(*ReadFileRequest)(nil),         // 51: firkin.agent.v1.ReadFileRequest
-	(*ReadFileResponse)(nil),        // 52: firkin.agent.v1.ReadFileResponse
-	(*SetTimeRequest)(nil),          // 53: firkin.agent.v1.SetTimeRequest
-	(*SetTimeResponse)(nil),         // 54: firkin.agent.v1.SetTimeResponse
-	(*ShutdownRequest)(nil),         // 55: firkin.agent.v1.ShutdownRequest
-	(*ShutdownResponse)(nil),        // 56: firkin.agent.v1.ShutdownResponse
-	(*ExecRequest_Start)(nil),       // 57: firkin.agent.v1.ExecRequest.Start
-	(*ExecRequest_Resize)(nil),      // 58: firkin.agent.v1.ExecRequest.Resize
-	(*ExecResponse_Exit)(nil),       // 59: firkin.agent.v1.ExecResponse.Exit
-	nil,                             // 60: firkin.agent.v1.OutputRequest.TakenEntry
-	(*WriteFileRequest_Target)(nil), // 61: firkin.agent.v1.WriteFileRequest.Target
-	(*durationpb.Duration)(nil),     // 62: google.protobuf.Duration
-	(*timestamppb.Timestamp)(nil),   // 63: google.protobuf.Timestamp
+	(*AddImageRequest)(nil),         // 25: firkin.agent.v1.AddImageRequest
+	(*AddImageResponse)(nil),        // 26: firkin.agent.v1.AddImageResponse
+	(*Mount)(nil),                   // 27: firkin.agent.v1.Mount
+	(*Probe)(nil),                   // 28: firkin.agent.v1.Probe
+	(*Handler)(nil),                 // 29: firkin.agent.v1.Handler
+	(*ExecAction)(nil),              // 30: firkin.agent.v1.ExecAction
+	(*HTTPGetAction)(nil),           // 31: firkin.agent.v1.HTTPGetAction
+	(*HTTPHeader)(nil),              // 32: firkin.agent.v1.HTTPHeader
+	(*TCPSocketAction)(nil),         // 33: firkin.agent.v1.TCPSocketAction
+	(*GRPCAction)(nil),              // 34: firkin.agent.v1.GRPCAction
+	(*SecurityContext)(nil),         // 35: firkin.agent.v1.SecurityContext
+	(*Resources)(nil),               // 36: firkin.agent.v1.Resources
+	(*ContainerSpec)(nil),           // 37: firkin.agent.v1.ContainerSpec
+	(*AddContainerRequest)(nil),     // 38: firkin.agent.v1.AddContainerRequest
+	(*AddContainerResponse)(nil),    // 39: firkin.agent.v1.AddContainerResponse
+	(*Phase)(nil),                   // 40: firkin.agent.v1.Phase
+	(*WaitContainerRequest)(nil),    // 41: firkin.agent.v1.WaitContainerRequest
+	(*WaitContainerResponse)(nil),   // 42: firkin.agent.v1.WaitContainerResponse
+	(*RemoveContainerRequest)(nil),  // 43: firkin.agent.v1.RemoveContainerRequest
+	(*RemoveContainerResponse)(nil), // 44: firkin.agent.v1.RemoveContainerResponse
+	(*TrimRequest)(nil),             // 45: firkin.agent.v1.TrimRequest
+	(*TrimResponse)(nil),            // 46: firkin.agent.v1.TrimResponse
+	(*ExecRequest)(nil),             // 47: firkin.agent.v1.ExecRequest
+	(*ExecResponse)(nil),            // 48: firkin.agent.v1.ExecResponse
+	(*OutputRequest)(nil),           // 49: firkin.agent.v1.OutputRequest
+	(*OutputChunk)(nil),             // 50: firkin.agent.v1.OutputChunk
+	(*WriteFileRequest)(nil),        // 51: firkin.agent.v1.WriteFileRequest
+	(*WriteFileResponse)(nil),       // 52: firkin.agent.v1.WriteFileResponse
+	(*ReadFileRequest)(nil),         // 53: firkin.agent.v1.ReadFileRequest
+	(*ReadFileResponse)(nil),        // 54: firkin.agent.v1.ReadFileResponse
+	(*SetTimeRequest)(nil),          // 55: firkin.agent.v1.SetTimeRequest
+	(*SetTimeResponse)(nil),         // 56: firkin.agent.v1.SetTimeResponse
+	(*ShutdownRequest)(nil),         // 57: firkin.agent.v1.ShutdownRequest
+	(*ShutdownResponse)(nil),        // 58: firkin.agent.v1.ShutdownResponse
+	(*AddImageRequest_Image)(nil),   // 59: firkin.agent.v1.AddImageRequest.Image
+	(*AddImageRequest_Part)(nil),    // 60: firkin.agent.v1.AddImageRequest.Part
+	(*AddImageRequest_End)(nil),     // 61: firkin.agent.v1.AddImageRequest.End
+	(*ExecRequest_Start)(nil),       // 62: firkin.agent.v1.ExecRequest.Start
+	(*ExecRequest_Resize)(nil),      // 63: firkin.agent.v1.ExecRequest.Resize
+	(*ExecResponse_Exit)(nil),       // 64: firkin.agent.v1.ExecResponse.Exit
+	nil,                             // 65: firkin.agent.v1.OutputRequest.TakenEntry
+	(*WriteFileRequest_Target)(nil), // 66: firkin.agent.v1.WriteFileRequest.Target
+	(*durationpb.Duration)(nil),     // 67: google.protobuf.Duration
+	(*timestamppb.Timestamp)(nil),   // 68: google.protobuf.Timestamp
 }
 var file_agent_proto_depIdxs = []int32{
 	3,  // 0: firkin.agent.v1.ConfigureRequest.pod:type_name -> firkin.agent.v1.PodIdentity
 	5,  // 1: firkin.agent.v1.ConfigureRequest.network:type_name -> firkin.agent.v1.NetworkConfig
 	7,  // 2: firkin.agent.v1.ConfigureRequest.sysctls:type_name -> firkin.agent.v1.Sysctl
-	62, // 3: firkin.agent.v1.ConfigureRequest.grace:type_name -> google.protobuf.Duration
+	67, // 3: firkin.agent.v1.ConfigureRequest.grace:type_name -> google.protobuf.Duration
 	6,  // 4: firkin.agent.v1.NetworkConfig.hosts:type_name -> firkin.agent.v1.HostAlias
 	3,  // 5: firkin.agent.v1.PodState.pod:type_name -> firkin.agent.v1.PodIdentity
 	11, // 6: firkin.agent.v1.PodState.containers:type_name -> firkin.agent.v1.ContainerState
 	14, // 7: firkin.agent.v1.PodState.empty_dirs:type_name -> firkin.agent.v1.EmptyDirState
 	16, // 8: firkin.agent.v1.PodState.store:type_name -> firkin.agent.v1.StoreUsage
-	63, // 9: firkin.agent.v1.PodState.booted_at:type_name -> google.protobuf.Timestamp
-	63, // 10: firkin.agent.v1.PodState.created_at:type_name -> google.protobuf.Timestamp
+	68, // 9: firkin.agent.v1.PodState.booted_at:type_name -> google.protobuf.Timestamp
+	68, // 10: firkin.agent.v1.PodState.created_at:type_name -> google.protobuf.Timestamp
 	15, // 11: firkin.agent.v1.PodState.volumes:type_name -> firkin.agent.v1.VolumeState
 	0,  // 12: firkin.agent.v1.ContainerState.state:type_name -> firkin.agent.v1.ContainerState.State
-	63, // 13: firkin.agent.v1.ContainerState.started_at:type_name -> google.protobuf.Timestamp
-	63, // 14: firkin.agent.v1.ContainerState.finished_at:type_name -> google.protobuf.Timestamp
+	68, // 13: firkin.agent.v1.ContainerState.started_at:type_name -> google.protobuf.Timestamp
+	68, // 14: firkin.agent.v1.ContainerState.finished_at:type_name -> google.protobuf.Timestamp
 	13, // 15: firkin.agent.v1.ContainerState.runs:type_name -> firkin.agent.v1.Run
 	12, // 16: firkin.agent.v1.ContainerState.probes:type_name -> firkin.agent.v1.ProbeState
-	63, // 17: firkin.agent.v1.ProbeState.at:type_name -> google.protobuf.Timestamp
-	63, // 18: firkin.agent.v1.Run.started_at:type_name -> google.protobuf.Timestamp
-	63, // 19: firkin.agent.v1.Run.finished_at:type_name -> google.protobuf.Timestamp
+	68, // 17: firkin.agent.v1.ProbeState.at:type_name -> google.protobuf.Timestamp
+	68, // 18: firkin.agent.v1.Run.started_at:type_name -> google.protobuf.Timestamp
+	68, // 19: firkin.agent.v1.Run.finished_at:type_name -> google.protobuf.Timestamp
 	20, // 20: firkin.agent.v1.AddVolumeRequest.files:type_name -> firkin.agent.v1.FilesVolume
 	22, // 21: firkin.agent.v1.AddVolumeRequest.share:type_name -> firkin.agent.v1.ShareVolume
 	23, // 22: firkin.agent.v1.AddVolumeRequest.disk:type_name -> firkin.agent.v1.DiskVolume
 	21, // 23: firkin.agent.v1.FilesVolume.files:type_name -> firkin.agent.v1.VolumeFile
-	1,  // 24: firkin.agent.v1.Mount.propagation:type_name -> firkin.agent.v1.Mount.Propagation
-	27, // 25: firkin.agent.v1.Probe.handler:type_name -> firkin.agent.v1.Handler
-	62, // 26: firkin.agent.v1.Probe.initial_delay:type_name -> google.protobuf.Duration
-	62, // 27: firkin.agent.v1.Probe.timeout:type_name -> google.protobuf.Duration
-	62, // 28: firkin.agent.v1.Probe.period:type_name -> google.protobuf.Duration
-	62, // 29: firkin.agent.v1.Probe.grace:type_name -> google.protobuf.Duration
-	28, // 30: firkin.agent.v1.Handler.exec:type_name -> firkin.agent.v1.ExecAction
-	29, // 31: firkin.agent.v1.Handler.http_get:type_name -> firkin.agent.v1.HTTPGetAction
-	31, // 32: firkin.agent.v1.Handler.tcp_socket:type_name -> firkin.agent.v1.TCPSocketAction
-	32, // 33: firkin.agent.v1.Handler.grpc:type_name -> firkin.agent.v1.GRPCAction
-	62, // 34: firkin.agent.v1.Handler.sleep:type_name -> google.protobuf.Duration
-	30, // 35: firkin.agent.v1.HTTPGetAction.headers:type_name -> firkin.agent.v1.HTTPHeader
-	2,  // 36: firkin.agent.v1.SecurityContext.seccomp:type_name -> firkin.agent.v1.SecurityContext.Seccomp
-	25, // 37: firkin.agent.v1.ContainerSpec.mounts:type_name -> firkin.agent.v1.Mount
-	34, // 38: firkin.agent.v1.ContainerSpec.resources:type_name -> firkin.agent.v1.Resources
-	33, // 39: firkin.agent.v1.ContainerSpec.security:type_name -> firkin.agent.v1.SecurityContext
-	26, // 40: firkin.agent.v1.ContainerSpec.liveness:type_name -> firkin.agent.v1.Probe
-	26, // 41: firkin.agent.v1.ContainerSpec.readiness:type_name -> firkin.agent.v1.Probe
-	26, // 42: firkin.agent.v1.ContainerSpec.startup:type_name -> firkin.agent.v1.Probe
-	27, // 43: firkin.agent.v1.ContainerSpec.post_start:type_name -> firkin.agent.v1.Handler
-	27, // 44: firkin.agent.v1.ContainerSpec.pre_stop:type_name -> firkin.agent.v1.Handler
-	35, // 45: firkin.agent.v1.AddContainerRequest.container:type_name -> firkin.agent.v1.ContainerSpec
-	10, // 46: firkin.agent.v1.AddContainerResponse.pod:type_name -> firkin.agent.v1.PodState
-	38, // 47: firkin.agent.v1.AddContainerResponse.phases:type_name -> firkin.agent.v1.Phase
-	62, // 48: firkin.agent.v1.Phase.took:type_name -> google.protobuf.Duration
-	10, // 49: firkin.agent.v1.WaitContainerResponse.pod:type_name -> firkin.agent.v1.PodState
-	62, // 50: firkin.agent.v1.RemoveContainerRequest.grace:type_name -> google.protobuf.Duration
-	10, // 51: firkin.agent.v1.RemoveContainerResponse.pod:type_name -> firkin.agent.v1.PodState
-	10, // 52: firkin.agent.v1.TrimResponse.pod:type_name -> firkin.agent.v1.PodState
-	57, // 53: firkin.agent.v1.ExecRequest.start:type_name -> firkin.agent.v1.ExecRequest.Start
-	58, // 54: firkin.agent.v1.ExecRequest.resize:type_name -> firkin.agent.v1.ExecRequest.Resize
-	59, // 55: firkin.agent.v1.ExecResponse.exit:type_name -> firkin.agent.v1.ExecResponse.Exit
-	60, // 56: firkin.agent.v1.OutputRequest.taken:type_name -> firkin.agent.v1.OutputRequest.TakenEntry
-	63, // 57: firkin.agent.v1.OutputChunk.at:type_name -> google.protobuf.Timestamp
-	61, // 58: firkin.agent.v1.WriteFileRequest.target:type_name -> firkin.agent.v1.WriteFileRequest.Target
-	63, // 59: firkin.agent.v1.SetTimeRequest.time:type_name -> google.protobuf.Timestamp
-	62, // 60: firkin.agent.v1.ShutdownRequest.grace:type_name -> google.protobuf.Duration
-	4,  // 61: firkin.agent.v1.Agent.Configure:input_type -> firkin.agent.v1.ConfigureRequest
-	8,  // 62: firkin.agent.v1.Agent.Describe:input_type -> firkin.agent.v1.DescribeRequest
-	9,  // 63: firkin.agent.v1.Agent.Watch:input_type -> firkin.agent.v1.WatchRequest
-	17, // 64: firkin.agent.v1.Agent.AddEmptyDir:input_type -> firkin.agent.v1.AddEmptyDirRequest
-	18, // 65: firkin.agent.v1.Agent.RemoveEmptyDir:input_type -> firkin.agent.v1.RemoveEmptyDirRequest
-	19, // 66: firkin.agent.v1.Agent.AddVolume:input_type -> firkin.agent.v1.AddVolumeRequest
-	24, // 67: firkin.agent.v1.Agent.RemoveVolume:input_type -> firkin.agent.v1.RemoveVolumeRequest
-	36, // 68: firkin.agent.v1.Agent.AddContainer:input_type -> firkin.agent.v1.AddContainerRequest
-	39, // 69: firkin.agent.v1.Agent.WaitContainer:input_type -> firkin.agent.v1.WaitContainerRequest
-	41, // 70: firkin.agent.v1.Agent.RemoveContainer:input_type -> firkin.agent.v1.RemoveContainerRequest
-	43, // 71: firkin.agent.v1.Agent.Trim:input_type -> firkin.agent.v1.TrimRequest
-	45, // 72: firkin.agent.v1.Agent.Exec:input_type -> firkin.agent.v1.ExecRequest
-	47, // 73: firkin.agent.v1.Agent.Output:input_type -> firkin.agent.v1.OutputRequest
-	49, // 74: firkin.agent.v1.Agent.WriteFile:input_type -> firkin.agent.v1.WriteFileRequest
-	51, // 75: firkin.agent.v1.Agent.ReadFile:input_type -> firkin.agent.v1.ReadFileRequest
-	53, // 76: firkin.agent.v1.Agent.SetTime:input_type -> firkin.agent.v1.SetTimeRequest
-	55, // 77: firkin.agent.v1.Agent.Shutdown:input_type -> firkin.agent.v1.ShutdownRequest
-	10, // 78: firkin.agent.v1.Agent.Configure:output_type -> firkin.agent.v1.PodState
-	10, // 79: firkin.agent.v1.Agent.Describe:output_type -> firkin.agent.v1.PodState
-	10, // 80: firkin.agent.v1.Agent.Watch:output_type -> firkin.agent.v1.PodState
-	10, // 81: firkin.agent.v1.Agent.AddEmptyDir:output_type -> firkin.agent.v1.PodState
-	10, // 82: firkin.agent.v1.Agent.RemoveEmptyDir:output_type -> firkin.agent.v1.PodState
-	10, // 83: firkin.agent.v1.Agent.AddVolume:output_type -> firkin.agent.v1.PodState
-	10, // 84: firkin.agent.v1.Agent.RemoveVolume:output_type -> firkin.agent.v1.PodState
-	37, // 85: firkin.agent.v1.Agent.AddContainer:output_type -> firkin.agent.v1.AddContainerResponse
-	40, // 86: firkin.agent.v1.Agent.WaitContainer:output_type -> firkin.agent.v1.WaitContainerResponse
-	42, // 87: firkin.agent.v1.Agent.RemoveContainer:output_type -> firkin.agent.v1.RemoveContainerResponse
-	44, // 88: firkin.agent.v1.Agent.Trim:output_type -> firkin.agent.v1.TrimResponse
-	46, // 89: firkin.agent.v1.Agent.Exec:output_type -> firkin.agent.v1.ExecResponse
-	48, // 90: firkin.agent.v1.Agent.Output:output_type -> firkin.agent.v1.OutputChunk
-	50, // 91: firkin.agent.v1.Agent.WriteFile:output_type -> firkin.agent.v1.WriteFileResponse
-	52, // 92: firkin.agent.v1.Agent.ReadFile:output_type -> firkin.agent.v1.ReadFileResponse
-	54, // 93: firkin.agent.v1.Agent.SetTime:output_type -> firkin.agent.v1.SetTimeResponse
-	56, // 94: firkin.agent.v1.Agent.Shutdown:output_type -> firkin.agent.v1.ShutdownResponse
-	78, // [78:95] is the sub-list for method output_type
-	61, // [61:78] is the sub-list for method input_type
-	61, // [61:61] is the sub-list for extension type_name
-	61, // [61:61] is the sub-list for extension extendee
-	0,  // [0:61] is the sub-list for field type_name
+	59, // 24: firkin.agent.v1.AddImageRequest.image:type_name -> firkin.agent.v1.AddImageRequest.Image
+	60, // 25: firkin.agent.v1.AddImageRequest.part:type_name -> firkin.agent.v1.AddImageRequest.Part
+	61, // 26: firkin.agent.v1.AddImageRequest.end:type_name -> firkin.agent.v1.AddImageRequest.End
+	1,  // 27: firkin.agent.v1.Mount.propagation:type_name -> firkin.agent.v1.Mount.Propagation
+	29, // 28: firkin.agent.v1.Probe.handler:type_name -> firkin.agent.v1.Handler
+	67, // 29: firkin.agent.v1.Probe.initial_delay:type_name -> google.protobuf.Duration
+	67, // 30: firkin.agent.v1.Probe.timeout:type_name -> google.protobuf.Duration
+	67, // 31: firkin.agent.v1.Probe.period:type_name -> google.protobuf.Duration
+	67, // 32: firkin.agent.v1.Probe.grace:type_name -> google.protobuf.Duration
+	30, // 33: firkin.agent.v1.Handler.exec:type_name -> firkin.agent.v1.ExecAction
+	31, // 34: firkin.agent.v1.Handler.http_get:type_name -> firkin.agent.v1.HTTPGetAction
+	33, // 35: firkin.agent.v1.Handler.tcp_socket:type_name -> firkin.agent.v1.TCPSocketAction
+	34, // 36: firkin.agent.v1.Handler.grpc:type_name -> firkin.agent.v1.GRPCAction
+	67, // 37: firkin.agent.v1.Handler.sleep:type_name -> google.protobuf.Duration
+	32, // 38: firkin.agent.v1.HTTPGetAction.headers:type_name -> firkin.agent.v1.HTTPHeader
+	2,  // 39: firkin.agent.v1.SecurityContext.seccomp:type_name -> firkin.agent.v1.SecurityContext.Seccomp
+	27, // 40: firkin.agent.v1.ContainerSpec.mounts:type_name -> firkin.agent.v1.Mount
+	36, // 41: firkin.agent.v1.ContainerSpec.resources:type_name -> firkin.agent.v1.Resources
+	35, // 42: firkin.agent.v1.ContainerSpec.security:type_name -> firkin.agent.v1.SecurityContext
+	28, // 43: firkin.agent.v1.ContainerSpec.liveness:type_name -> firkin.agent.v1.Probe
+	28, // 44: firkin.agent.v1.ContainerSpec.readiness:type_name -> firkin.agent.v1.Probe
+	28, // 45: firkin.agent.v1.ContainerSpec.startup:type_name -> firkin.agent.v1.Probe
+	29, // 46: firkin.agent.v1.ContainerSpec.post_start:type_name -> firkin.agent.v1.Handler
+	29, // 47: firkin.agent.v1.ContainerSpec.pre_stop:type_name -> firkin.agent.v1.Handler
+	37, // 48: firkin.agent.v1.AddContainerRequest.container:type_name -> firkin.agent.v1.ContainerSpec
+	10, // 49: firkin.agent.v1.AddContainerResponse.pod:type_name -> firkin.agent.v1.PodState
+	40, // 50: firkin.agent.v1.AddContainerResponse.phases:type_name -> firkin.agent.v1.Phase
+	67, // 51: firkin.agent.v1.Phase.took:type_name -> google.protobuf.Duration
+	10, // 52: firkin.agent.v1.WaitContainerResponse.pod:type_name -> firkin.agent.v1.PodState
+	67, // 53: firkin.agent.v1.RemoveContainerRequest.grace:type_name -> google.protobuf.Duration
+	10, // 54: firkin.agent.v1.RemoveContainerResponse.pod:type_name -> firkin.agent.v1.PodState
+	10, // 55: firkin.agent.v1.TrimResponse.pod:type_name -> firkin.agent.v1.PodState
+	62, // 56: firkin.agent.v1.ExecRequest.start:type_name -> firkin.agent.v1.ExecRequest.Start
+	63, // 57: firkin.agent.v1.ExecRequest.resize:type_name -> firkin.agent.v1.ExecRequest.Resize
+	64, // 58: firkin.agent.v1.ExecResponse.exit:type_name -> firkin.agent.v1.ExecResponse.Exit
+	65, // 59: firkin.agent.v1.OutputRequest.taken:type_name -> firkin.agent.v1.OutputRequest.TakenEntry
+	68, // 60: firkin.agent.v1.OutputChunk.at:type_name -> google.protobuf.Timestamp
+	66, // 61: firkin.agent.v1.WriteFileRequest.target:type_name -> firkin.agent.v1.WriteFileRequest.Target
+	68, // 62: firkin.agent.v1.SetTimeRequest.time:type_name -> google.protobuf.Timestamp
+	67, // 63: firkin.agent.v1.ShutdownRequest.grace:type_name -> google.protobuf.Duration
+	4,  // 64: firkin.agent.v1.Agent.Configure:input_type -> firkin.agent.v1.ConfigureRequest
+	8,  // 65: firkin.agent.v1.Agent.Describe:input_type -> firkin.agent.v1.DescribeRequest
+	9,  // 66: firkin.agent.v1.Agent.Watch:input_type -> firkin.agent.v1.WatchRequest
+	17, // 67: firkin.agent.v1.Agent.AddEmptyDir:input_type -> firkin.agent.v1.AddEmptyDirRequest
+	18, // 68: firkin.agent.v1.Agent.RemoveEmptyDir:input_type -> firkin.agent.v1.RemoveEmptyDirRequest
+	19, // 69: firkin.agent.v1.Agent.AddVolume:input_type -> firkin.agent.v1.AddVolumeRequest
+	24, // 70: firkin.agent.v1.Agent.RemoveVolume:input_type -> firkin.agent.v1.RemoveVolumeRequest
+	25, // 71: firkin.agent.v1.Agent.AddImage:input_type -> firkin.agent.v1.AddImageRequest
+	38, // 72: firkin.agent.v1.Agent.AddContainer:input_type -> firkin.agent.v1.AddContainerRequest
+	41, // 73: firkin.agent.v1.Agent.WaitContainer:input_type -> firkin.agent.v1.WaitContainerRequest
+	43, // 74: firkin.agent.v1.Agent.RemoveContainer:input_type -> firkin.agent.v1.RemoveContainerRequest
+	45, // 75: firkin.agent.v1.Agent.Trim:input_type -> firkin.agent.v1.TrimRequest
+	47, // 76: firkin.agent.v1.Agent.Exec:input_type -> firkin.agent.v1.ExecRequest
+	49, // 77: firkin.agent.v1.Agent.Output:input_type -> firkin.agent.v1.OutputRequest
+	51, // 78: firkin.agent.v1.Agent.WriteFile:input_type -> firkin.agent.v1.WriteFileRequest
+	53, // 79: firkin.agent.v1.Agent.ReadFile:input_type -> firkin.agent.v1.ReadFileRequest
+	55, // 80: firkin.agent.v1.Agent.SetTime:input_type -> firkin.agent.v1.SetTimeRequest
+	57, // 81: firkin.agent.v1.Agent.Shutdown:input_type -> firkin.agent.v1.ShutdownRequest
+	10, // 82: firkin.agent.v1.Agent.Configure:output_type -> firkin.agent.v1.PodState
+	10, // 83: firkin.agent.v1.Agent.Describe:output_type -> firkin.agent.v1.PodState
+	10, // 84: firkin.agent.v1.Agent.Watch:output_type -> firkin.agent.v1.PodState
+	10, // 85: firkin.agent.v1.Agent.AddEmptyDir:output_type -> firkin.agent.v1.PodState
+	10, // 86: firkin.agent.v1.Agent.RemoveEmptyDir:output_type -> firkin.agent.v1.PodState
+	10, // 87: firkin.agent.v1.Agent.AddVolume:output_type -> firkin.agent.v1.PodState
+	10, // 88: firkin.agent.v1.Agent.RemoveVolume:output_type -> firkin.agent.v1.PodState
+	26, // 89: firkin.agent.v1.Agent.AddImage:output_type -> firkin.agent.v1.AddImageResponse
+	39, // 90: firkin.agent.v1.Agent.AddContainer:output_type -> firkin.agent.v1.AddContainerResponse
+	42, // 91: firkin.agent.v1.Agent.WaitContainer:output_type -> firkin.agent.v1.WaitContainerResponse
+	44, // 92: firkin.agent.v1.Agent.RemoveContainer:output_type -> firkin.agent.v1.RemoveContainerResponse
+	46, // 93: firkin.agent.v1.Agent.Trim:output_type -> firkin.agent.v1.TrimResponse
+	48, // 94: firkin.agent.v1.Agent.Exec:output_type -> firkin.agent.v1.ExecResponse
+	50, // 95: firkin.agent.v1.Agent.Output:output_type -> firkin.agent.v1.OutputChunk
+	52, // 96: firkin.agent.v1.Agent.WriteFile:output_type -> firkin.agent.v1.WriteFileResponse
+	54, // 97: firkin.agent.v1.Agent.ReadFile:output_type -> firkin.agent.v1.ReadFileResponse
+	56, // 98: firkin.agent.v1.Agent.SetTime:output_type -> firkin.agent.v1.SetTimeResponse
+	58, // 99: firkin.agent.v1.Agent.Shutdown:output_type -> firkin.agent.v1.ShutdownResponse
+	82, // [82:100] is the sub-list for method output_type
+	64, // [64:82] is the sub-list for method input_type
+	64, // [64:64] is the sub-list for extension type_name
+	64, // [64:64] is the sub-list for extension extendee
+	0,  // [0:64] is the sub-list for field type_name
 }
 
 func init() { file_agent_proto_init() }
@@ -4897,27 +5231,32 @@ func file_agent_proto_init() {
 		(*AddVolumeRequest_Share)(nil),
 		(*AddVolumeRequest_Disk)(nil),
 	}
-	file_agent_proto_msgTypes[24].OneofWrappers = []any{
+	file_agent_proto_msgTypes[22].OneofWrappers = []any{
+		(*AddImageRequest_Image_)(nil),
+		(*AddImageRequest_Part_)(nil),
+		(*AddImageRequest_End_)(nil),
+	}
+	file_agent_proto_msgTypes[26].OneofWrappers = []any{
 		(*Handler_Exec)(nil),
 		(*Handler_HttpGet)(nil),
 		(*Handler_TcpSocket)(nil),
 		(*Handler_Grpc)(nil),
 		(*Handler_Sleep)(nil),
 	}
-	file_agent_proto_msgTypes[30].OneofWrappers = []any{}
-	file_agent_proto_msgTypes[42].OneofWrappers = []any{
+	file_agent_proto_msgTypes[32].OneofWrappers = []any{}
+	file_agent_proto_msgTypes[44].OneofWrappers = []any{
 		(*ExecRequest_Start_)(nil),
 		(*ExecRequest_Stdin)(nil),
 		(*ExecRequest_StdinEof)(nil),
 		(*ExecRequest_Resize_)(nil),
 		(*ExecRequest_Signal)(nil),
 	}
-	file_agent_proto_msgTypes[43].OneofWrappers = []any{
+	file_agent_proto_msgTypes[45].OneofWrappers = []any{
 		(*ExecResponse_Stdout)(nil),
 		(*ExecResponse_Stderr)(nil),
 		(*ExecResponse_Exit_)(nil),
 	}
-	file_agent_proto_msgTypes[46].OneofWrappers = []any{
+	file_agent_proto_msgTypes[48].OneofWrappers = []any{
 		(*WriteFileRequest_Target_)(nil),
 		(*WriteFileRequest_Data)(nil),
 	}
@@ -4927,7 +5266,7 @@ func file_agent_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_agent_proto_rawDesc), len(file_agent_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   59,
+			NumMessages:   64,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -32,6 +32,7 @@ const (
 	Agent_RemoveEmptyDir_FullMethodName  = "/firkin.agent.v1.Agent/RemoveEmptyDir"
 	Agent_AddVolume_FullMethodName       = "/firkin.agent.v1.Agent/AddVolume"
 	Agent_RemoveVolume_FullMethodName    = "/firkin.agent.v1.Agent/RemoveVolume"
+	Agent_AddImage_FullMethodName        = "/firkin.agent.v1.Agent/AddImage"
 	Agent_AddContainer_FullMethodName    = "/firkin.agent.v1.Agent/AddContainer"
 	Agent_WaitContainer_FullMethodName   = "/firkin.agent.v1.Agent/WaitContainer"
 	Agent_RemoveContainer_FullMethodName = "/firkin.agent.v1.Agent/RemoveContainer"
@@ -64,6 +65,14 @@ type AgentClient interface {
 	AddVolume(ctx context.Context, in *AddVolumeRequest, opts ...grpc.CallOption) (*PodState, error)
 	// RemoveVolume: FailedPrecondition while a container mounts it; a missing one is fine.
 	RemoveVolume(ctx context.Context, in *RemoveVolumeRequest, opts ...grpc.CallOption) (*PodState, error)
+	// AddImage keeps an image's file system in the store, for machines that no disk can be
+	// attached to while they run: where a container or volume names its disk, it is as that disk,
+	// attached read-only. The first message carries image, further ones the parts of it that are
+	// not zero, the last one end; nothing is kept of one that did not come whole. When it is there
+	// already the call ends after the first message. It is removed by a later AddImage or Trim
+	// once nothing in the pod has its disk.
+	// ResourceExhausted: the store has no room. Unimplemented: the guest cannot do this.
+	AddImage(ctx context.Context, opts ...grpc.CallOption) (grpc.ClientStreamingClient[AddImageRequest, AddImageResponse], error)
 	// AddContainer starts a container. Adding one that runs under the same digest is
 	// fine; under another digest it is AlreadyExists.
 	AddContainer(ctx context.Context, in *AddContainerRequest, opts ...grpc.CallOption) (*AddContainerResponse, error)
@@ -174,6 +183,19 @@ func (c *agentClient) RemoveVolume(ctx context.Context, in *RemoveVolumeRequest,
 	return out, nil
 }
 
+func (c *agentClient) AddImage(ctx context.Context, opts ...grpc.CallOption) (grpc.ClientStreamingClient[AddImageRequest, AddImageResponse], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &Agent_ServiceDesc.Streams[1], Agent_AddImage_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[AddImageRequest, AddImageResponse]{ClientStream: stream}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Agent_AddImageClient = grpc.ClientStreamingClient[AddImageRequest, AddImageResponse]
+
 func (c *agentClient) AddContainer(ctx context.Context, in *AddContainerRequest, opts ...grpc.CallOption) (*AddContainerResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(AddContainerResponse)
@@ -216,7 +238,7 @@ func (c *agentClient) Trim(ctx context.Context, in *TrimRequest, opts ...grpc.Ca
 
 func (c *agentClient) Exec(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[ExecRequest, ExecResponse], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	stream, err := c.cc.NewStream(ctx, &Agent_ServiceDesc.Streams[1], Agent_Exec_FullMethodName, cOpts...)
+	stream, err := c.cc.NewStream(ctx, &Agent_ServiceDesc.Streams[2], Agent_Exec_FullMethodName, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -229,7 +251,7 @@ type Agent_ExecClient = grpc.BidiStreamingClient[ExecRequest, ExecResponse]
 
 func (c *agentClient) Output(ctx context.Context, in *OutputRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[OutputChunk], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	stream, err := c.cc.NewStream(ctx, &Agent_ServiceDesc.Streams[2], Agent_Output_FullMethodName, cOpts...)
+	stream, err := c.cc.NewStream(ctx, &Agent_ServiceDesc.Streams[3], Agent_Output_FullMethodName, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -248,7 +270,7 @@ type Agent_OutputClient = grpc.ServerStreamingClient[OutputChunk]
 
 func (c *agentClient) WriteFile(ctx context.Context, opts ...grpc.CallOption) (grpc.ClientStreamingClient[WriteFileRequest, WriteFileResponse], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	stream, err := c.cc.NewStream(ctx, &Agent_ServiceDesc.Streams[3], Agent_WriteFile_FullMethodName, cOpts...)
+	stream, err := c.cc.NewStream(ctx, &Agent_ServiceDesc.Streams[4], Agent_WriteFile_FullMethodName, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -261,7 +283,7 @@ type Agent_WriteFileClient = grpc.ClientStreamingClient[WriteFileRequest, WriteF
 
 func (c *agentClient) ReadFile(ctx context.Context, in *ReadFileRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ReadFileResponse], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	stream, err := c.cc.NewStream(ctx, &Agent_ServiceDesc.Streams[4], Agent_ReadFile_FullMethodName, cOpts...)
+	stream, err := c.cc.NewStream(ctx, &Agent_ServiceDesc.Streams[5], Agent_ReadFile_FullMethodName, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -318,6 +340,14 @@ type AgentServer interface {
 	AddVolume(context.Context, *AddVolumeRequest) (*PodState, error)
 	// RemoveVolume: FailedPrecondition while a container mounts it; a missing one is fine.
 	RemoveVolume(context.Context, *RemoveVolumeRequest) (*PodState, error)
+	// AddImage keeps an image's file system in the store, for machines that no disk can be
+	// attached to while they run: where a container or volume names its disk, it is as that disk,
+	// attached read-only. The first message carries image, further ones the parts of it that are
+	// not zero, the last one end; nothing is kept of one that did not come whole. When it is there
+	// already the call ends after the first message. It is removed by a later AddImage or Trim
+	// once nothing in the pod has its disk.
+	// ResourceExhausted: the store has no room. Unimplemented: the guest cannot do this.
+	AddImage(grpc.ClientStreamingServer[AddImageRequest, AddImageResponse]) error
 	// AddContainer starts a container. Adding one that runs under the same digest is
 	// fine; under another digest it is AlreadyExists.
 	AddContainer(context.Context, *AddContainerRequest) (*AddContainerResponse, error)
@@ -369,6 +399,9 @@ func (UnimplementedAgentServer) AddVolume(context.Context, *AddVolumeRequest) (*
 }
 func (UnimplementedAgentServer) RemoveVolume(context.Context, *RemoveVolumeRequest) (*PodState, error) {
 	return nil, status.Error(codes.Unimplemented, "method RemoveVolume not implemented")
+}
+func (UnimplementedAgentServer) AddImage(grpc.ClientStreamingServer[AddImageRequest, AddImageResponse]) error {
+	return status.Error(codes.Unimplemented, "method AddImage not implemented")
 }
 func (UnimplementedAgentServer) AddContainer(context.Context, *AddContainerRequest) (*AddContainerResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method AddContainer not implemented")
@@ -539,6 +572,13 @@ func _Agent_RemoveVolume_Handler(srv interface{}, ctx context.Context, dec func(
 	}
 	return interceptor(ctx, in, info, handler)
 }
+
+func _Agent_AddImage_Handler(srv interface{}, stream grpc.ServerStream) error {
+	return srv.(AgentServer).AddImage(&grpc.GenericServerStream[AddImageRequest, AddImageResponse]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Agent_AddImageServer = grpc.ClientStreamingServer[AddImageRequest, AddImageResponse]
 
 func _Agent_AddContainer_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(AddContainerRequest)
@@ -745,6 +785,11 @@ var Agent_ServiceDesc = grpc.ServiceDesc{
 			StreamName:    "Watch",
 			Handler:       _Agent_Watch_Handler,
 			ServerStreams: true,
+		},
+		{
+			StreamName:    "AddImage",
+			Handler:       _Agent_AddImage_Handler,
+			ClientStreams: true,
 		},
 		{
 			StreamName:    "Exec",
