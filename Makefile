@@ -14,10 +14,10 @@ PROTOC_GEN_GO_GRPC := google.golang.org/grpc/cmd/protoc-gen-go-grpc@v1.6.2
 
 GO_FILES := $(shell git ls-files --cached --others --exclude-standard '*.go' go.mod go.sum 2>/dev/null)
 
-.PHONY: help deps build sign guest demo test check bench clean generate fuzz faults soak crash world vuln reproducible
+.PHONY: help deps build sign guest demo test check bench bench-compare clean generate fuzz faults soak crash world vuln sbom reproducible
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 deps: ## install the Debian packages that are missing (as root)
 	@scripts/deps
@@ -60,8 +60,11 @@ generate: ## regenerate what is generated (needs protoc and its well-known types
 	GOBIN=$(CURDIR)/build/tools go install $(PROTOC_GEN_GO_GRPC)
 	PATH=$(CURDIR)/build/tools:$$PATH go generate ./...
 
-bench: deps build guest ## run the benchmarks (real VMs; about 10 minutes)
+bench: deps build guest ## run the benchmarks (real VMs; about 15 minutes)
 	scripts/bench
+
+bench-compare: deps build guest ## compare with podman and kubeconform on this machine (root; ROUNDS=7)
+	scripts/bench-compare $(ROUNDS)
 
 faults: deps build guest ## break things around real VMs and see that no pod is lost (about an hour; FAULTS=TestRandomKill for one)
 	FIRKIN_REQUIRE_VMS=1 FIRKIN_FAULTS=all FIRKIN_BINARY=$(CURDIR)/$(BIN) go test -timeout 100m -v -run '$(or $(FAULTS),.)' ./test/faults
@@ -80,6 +83,9 @@ fuzz: ## fuzz every parser for FUZZTIME each (default 30s; 2000x is that many in
 
 vuln: ## look for known vulnerabilities that the code can reach (VULNDB=latest for a newer database)
 	scripts/vuln $(VULNDB)
+
+sbom: build guest ## write what program and guest are made of (CycloneDX) to build/sbom.cdx.json, and check that it is all
+	scripts/sbom $(BIN) $(GUEST) $(VERSION) build/sbom.cdx.json
 
 reproducible: deps ## build program and guest twice and compare them
 	scripts/check-reproducible

@@ -8,9 +8,9 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"time"
-
-	"golang.org/x/sync/errgroup"
 
 	"github.com/firkin-dev/firkin-reconcile/schema"
 )
@@ -29,8 +29,9 @@ var errMoved = errors.New("the link was moved while it was read")
 type root struct {
 	path  string // absolute, links not resolved
 	isDir bool
-	files map[string]*file // by path
-	order []*file          // files by their paths; nil after one came or went
+	parse schema.ParseOptions // of its files, but for the commit
+	files map[string]*file    // by path
+	order []*file             // files by their paths; nil after one came or went
 	index *index
 	// stamped is the commit that the pods of all files say they are of.
 	stamped string
@@ -55,8 +56,8 @@ type sighting struct {
 	since time.Time
 }
 
-func newRoot(path string, x *index) *root {
-	return &root{path: path, files: make(map[string]*file), index: x}
+func newRoot(path string, x *index, parse schema.ParseOptions) *root {
+	return &root{path: path, parse: parse, files: make(map[string]*file), index: x}
 }
 
 // scan looks at everything below the root and adds the directories to watch to dirs.
@@ -149,15 +150,19 @@ func (r *root) read(w *walk, settle time.Duration) []*reading {
 		r.settled = r.settled && f.settled
 	}
 	readings := make([]*reading, len(changed))
-	var g errgroup.Group
-	g.SetLimit(runtime.GOMAXPROCS(0))
-	for i, f := range changed {
-		g.Go(func() error {
-			readings[i] = f.read(w.found[f.path], schema.ParseOptions{Source: r.path, Commit: r.commit})
-			return nil
+	opt := r.parse
+	opt.Commit = r.commit
+	// Few goroutines read many files each: a new one for each would grow its stack each time.
+	var readers sync.WaitGroup
+	var next atomic.Int64
+	for range min(runtime.GOMAXPROCS(0), len(changed)) {
+		readers.Go(func() {
+			for i := int(next.Add(1)) - 1; i < len(changed); i = int(next.Add(1)) - 1 {
+				readings[i] = changed[i].read(w.found[changed[i].path], opt)
+			}
 		})
 	}
-	_ = g.Wait() // none fails: what cannot be read is a reading too
+	readers.Wait()
 	for i, f := range changed {
 		r.settled = r.settled && readings[i] != nil
 		f.settled = f.settled && readings[i] != nil

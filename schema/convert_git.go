@@ -32,6 +32,10 @@ func (d document) clone(volume string, m *gitManifest, p fieldPath) Container {
 	d.noFlag(m.Revision, p.key("revision"))
 	d.noFlag(m.Directory, p.key("directory"))
 	d.relative(m.Directory, p.key("directory"))
+	if d.opt.RequireDigest && ByTag(gitImage) {
+		d.reportRule(RuleImageByTag, p, SeverityError, ClassInvalid,
+			"it is cloned by the image %s, which is named by tag only, and digests are required: clone in an init container of your own, into an emptyDir", gitImage)
+	}
 	dir := m.Directory
 	if dir == "" {
 		dir = strings.TrimSuffix(path.Base(strings.TrimRight(m.Repository, "/")), ".git")

@@ -69,6 +69,7 @@ type document struct {
 	index  int // which document of the file it is, from 0
 	root   *yaml.Node
 	prefix fieldPath // where the object is in the document
+	opt    *ParseOptions
 	// doubled are the paths of keys that stand twice.
 	doubled []fieldPath
 	out     *[]Problem

@@ -30,12 +30,17 @@ const (
 	maxProblems = 1000
 )
 
-// ParseOptions say where a file belongs.
+// ParseOptions say where a file belongs, and what is refused beyond what is not valid.
 type ParseOptions struct {
 	// Source is kept in the pods (see Pod.Source).
 	Source string
 	// Commit is kept in their Origin.
 	Commit string
+	// RequireDigest refuses images that are named by tag only (see ByTag).
+	RequireDigest bool
+	// NoUntrusted says why pods that are marked untrusted (see VM.Untrusted) are refused, "" when they are not.
+	// It is asked only when there is one, and from several goroutines; nil refuses none.
+	NoUntrusted func() string
 }
 
 // Parsed is what a file says.
@@ -162,7 +167,7 @@ func (p *parser) chunk(c chunk) {
 	if value == nil {
 		return
 	}
-	d := document{file: p.file, line: c.line, index: c.index, root: &root, nul: bytes.Contains(text, []byte(`\u0000`)), out: &p.out.Problems}
+	d := document{file: p.file, line: c.line, index: c.index, root: &root, opt: &p.opt, nul: bytes.Contains(text, []byte(`\u0000`)), out: &p.out.Problems}
 	d.duplicates(&root, nil, &d.doubled)
 	if slices.ContainsFunc(d.doubled, identifies) {
 		p.out.Unreadable = true

@@ -94,6 +94,8 @@ type VM struct {
 	MemoryBytes int64 `json:"memoryBytes"`
 	// StoreBytes is the size of the pod store disk (sparse on the host).
 	StoreBytes int64 `json:"storeBytes"`
+	// Untrusted: the pod may attack its VM, and is started only where that is a boundary.
+	Untrusted bool `json:"untrusted,omitempty"`
 }
 
 // PodSecurity is the part of the security context that concerns the pod as a whole;

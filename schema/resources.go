@@ -12,13 +12,17 @@ import (
 )
 
 // VMPrefix is the prefix of the annotations that set what a pod's VM is like.
-const VMPrefix = "vm.firkin.dev/"
+const VMPrefix = "vm." + ownPrefix
+
+// ownPrefix is that of annotations that are nobody else's to use, so that a misspelt one is told.
+const ownPrefix = "firkin.dev/"
 
 // The annotations under VMPrefix.
 const (
-	annotationCPUs   = VMPrefix + "cpus"
-	annotationMemory = VMPrefix + "memory"
-	annotationStore  = VMPrefix + "store-size"
+	annotationCPUs      = VMPrefix + "cpus"
+	annotationMemory    = VMPrefix + "memory"
+	annotationStore     = VMPrefix + "store-size"
+	annotationUntrusted = VMPrefix + "untrusted"
 )
 
 // How a VM is sized when annotations do not say. A VM gets the memory that its containers
@@ -46,14 +50,15 @@ const (
 // vm works out the VM of a pod from its annotations, its own limits and its containers'.
 func (d document) vm(pod *Pod, s *podSpec) VM {
 	annotations := fieldPath{"metadata", "annotations"}
-	known := []string{annotationCPUs, annotationMemory, annotationStore}
+	known := []string{annotationCPUs, annotationMemory, annotationStore, annotationUntrusted}
 	for _, key := range slices.Sorted(maps.Keys(pod.Annotations)) {
-		if strings.HasPrefix(key, VMPrefix) && !slices.Contains(known, key) {
+		ours := strings.HasPrefix(key, VMPrefix) || strings.HasPrefix(key, ownPrefix)
+		if ours && !slices.Contains(known, key) {
 			d.report(annotations.key(key), SeverityError, ClassUnknown, "there is no such setting of VMs%s", suggest(key, known))
 		}
 	}
 	own := d.resources(&s.Resources, fieldPath{"spec", "resources"}, podResources())
-	vm := VM{CPUs: cpusFor(pod, own), MemoryBytes: memoryFor(pod, own), StoreBytes: storeFor(pod)}
+	vm := VM{CPUs: cpusFor(pod, own), MemoryBytes: memoryFor(pod, own), StoreBytes: storeFor(pod), Untrusted: d.untrusted(pod, annotations.key(annotationUntrusted))}
 	if s, ok := pod.Annotations[annotationCPUs]; ok {
 		n, err := strconv.Atoi(s)
 		if err != nil || n < 1 || n > maxCPUs {

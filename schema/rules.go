@@ -274,5 +274,8 @@ func (d document) image(image string, p fieldPath) {
 		d.invalid(p, "%q: a path must follow %s:", shorten(image), word)
 	case word == "guest" && !path.IsAbs(rest):
 		d.invalid(p, "%q: a path in the guest is absolute", shorten(image))
+	case d.opt.RequireDigest && ByTag(image):
+		d.reportRule(RuleImageByTag, p, SeverityError, ClassInvalid,
+			"%q: is named by tag only, and digests are required: write NAME[:TAG]@sha256:... (firkin-reconcile image ls shows those of images that are here)", shorten(image))
 	}
 }

@@ -93,6 +93,10 @@ const (
 	RuleUndeclaredMount    Rule = "undeclared-mount"
 	// RuleDuplicatePod is a pod that several documents name.
 	RuleDuplicatePod Rule = "duplicate-pod"
+	// RuleImageByTag is an image that is named by tag only, where digests are required.
+	RuleImageByTag Rule = "image-by-tag"
+	// RuleUntrusted is a pod that is marked untrusted, where nothing would hold it.
+	RuleUntrusted Rule = "untrusted"
 )
 
 // Compare orders problems by file, line, column, path and message.

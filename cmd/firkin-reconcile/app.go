@@ -5,7 +5,6 @@ import (
 	"io"
 	"log/slog"
 	"os"
-	"runtime"
 	"sync"
 	"sync/atomic"
 
@@ -14,6 +13,7 @@ import (
 
 	"github.com/firkin-dev/firkin-reconcile/cmd/firkin-reconcile/internal/progress"
 	"github.com/firkin-dev/firkin-reconcile/cmd/firkin-reconcile/internal/render"
+	"github.com/firkin-dev/firkin-reconcile/driver/vz"
 	"github.com/firkin-dev/firkin-reconcile/image"
 )
 
@@ -170,12 +170,13 @@ const (
 	templateOff  = "off"
 )
 
-// driverName is the driver chosen, with auto resolved for this platform.
+// driverName is the driver chosen, with auto resolved for this platform: a program that was built for
+// macOS without cgo has only QEMU.
 func (a *app) driverName() string {
 	switch {
 	case a.flags.driver != driverAuto:
 		return a.flags.driver
-	case runtime.GOOS == "darwin":
+	case vz.Built:
 		return driverVZ
 	default:
 		return driverQEMU

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -42,7 +43,7 @@ removed (--prune), within bounds (--max-removals, --allow-empty).`,
 
 func (a *app) apply(ctx context.Context, w *wants, wait bool) error {
 	began := time.Now()
-	source, err := w.source(a)
+	source, err := w.source(ctx, a)
 	if err != nil {
 		return &codedError{code: exitUsage, err: err}
 	}
@@ -55,6 +56,8 @@ func (a *app) apply(ctx context.Context, w *wants, wait bool) error {
 	if err != nil {
 		return err
 	}
+	warnings := slices.Concat(a.emulated(ctx), byTag(want.Pods))
+	a.warn(w.output, warnings)
 	invalid := a.complain(&want)
 	display := w.display(a)
 	hide := a.show(display)
@@ -63,7 +66,7 @@ func (a *app) apply(ctx context.Context, w *wants, wait bool) error {
 	hide()
 
 	if w.output == "json" {
-		if written := render.JSON(a.stdout, reportJSON(&report, r, time.Since(began))); written != nil {
+		if written := render.JSON(a.stdout, reportJSON(&report, r, time.Since(began), warnings)); written != nil {
 			return written
 		}
 	} else if err == nil {
@@ -143,6 +146,8 @@ type applyJSON struct {
 	Pods    []podOutcome   `json:"pods"`
 	Totals  totals         `json:"totals"`
 	Held    []string       `json:"held,omitempty"`
+	// Warnings are of no one manifest.
+	Warnings []string `json:"warnings,omitempty"`
 }
 
 // podOutcome is what became of one pod.
@@ -167,10 +172,10 @@ type totals struct {
 	Duration float64 `json:"duration"`
 }
 
-func reportJSON(report *reconcile.Report, r *recorder, took time.Duration) applyJSON {
+func reportJSON(report *reconcile.Report, r *recorder, took time.Duration, warnings []string) applyJSON {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	out := applyJSON{Actions: r.records, Pods: []podOutcome{}, Held: r.held}
+	out := applyJSON{Actions: r.records, Pods: []podOutcome{}, Held: r.held, Warnings: warnings}
 	if out.Actions == nil {
 		out.Actions = []actionRecord{}
 	}

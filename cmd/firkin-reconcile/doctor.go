@@ -14,6 +14,7 @@ import (
 	"github.com/firkin-dev/firkin-reconcile/cmd/firkin-reconcile/internal/render"
 	"github.com/firkin-dev/firkin-reconcile/driver"
 	"github.com/firkin-dev/firkin-reconcile/driver/qemu"
+	"github.com/firkin-dev/firkin-reconcile/driver/vz"
 )
 
 const (
@@ -109,9 +110,16 @@ func (a *app) checks(ctx context.Context) []driver.Check {
 		opt := a.qemuOptions(dir)
 		opt.Arch = guest.Arch
 		checks = append(checks, qemu.Doctor(ctx, opt, guest.Kernel)...)
-		checks = append(checks,
-			tool("mkfs.ext4", "makes pod stores", "apt-get install e2fsprogs", true),
-			tool("setpriv", "takes QEMU's privileges away when started as root", "apt-get install util-linux", os.Geteuid() == 0))
+		checks = append(checks, makesStores())
+		if runtime.GOOS == "linux" {
+			checks = append(checks, tool("setpriv", "takes QEMU's privileges away when started as root", "apt-get install util-linux", os.Geteuid() == 0))
+		}
+	case driverVZ:
+		checks = append(checks, vz.Doctor(ctx)...)
+		checks = append(checks, makesStores())
+		if !vz.Built {
+			return append(checks, a.guestCheck())
+		}
 	case driverSim:
 		checks = append(checks, driver.Check{Name: "sim", OK: true, Detail: "machines are simulated: nothing runs for real"})
 	default:
@@ -127,6 +135,15 @@ func (a *app) guestCheck() driver.Check {
 		return driver.Check{Name: "guest bundle", Fatal: true, Detail: err.Error(), Remedy: "build one with make guest, or name one with --guest"}
 	}
 	return driver.Check{Name: "guest bundle", OK: true, Detail: fmt.Sprintf("version %.12s %s", guest.Version, guest.Kernel)}
+}
+
+// makesStores checks for what makes the file systems of pod stores. Homebrew keeps it out of $PATH.
+func makesStores() driver.Check {
+	install := "apt-get install e2fsprogs"
+	if runtime.GOOS == "darwin" {
+		install = `brew install e2fsprogs, and add "$(brew --prefix e2fsprogs)/sbin" to PATH`
+	}
+	return tool("mkfs.ext4", "makes pod stores", install, true)
 }
 
 func tool(name, what, install string, fatal bool) driver.Check {

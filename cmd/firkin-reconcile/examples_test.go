@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/firkin-dev/firkin-reconcile/cmd/firkin-reconcile/internal/render"
+	"github.com/firkin-dev/firkin-reconcile/schema"
 )
 
 // The manifests that the demo applies are good, and say nothing that has to be remarked on.
@@ -14,7 +15,7 @@ func TestExamples(t *testing.T) {
 	if err != nil || len(files) == 0 {
 		t.Fatalf("%d examples, %v", len(files), err)
 	}
-	parsed, err := newApp(nil, io.Discard, io.Discard).parseAll(t.Context(), files)
+	parsed, err := newApp(nil, io.Discard, io.Discard).parseAll(t.Context(), files, schema.ParseOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -33,7 +33,7 @@ func (a *app) planCommand() *cobra.Command {
 
 // plan works beside an owner of the state directory: it changes nothing.
 func (a *app) plan(ctx context.Context, w *wants, detailed bool) error {
-	source, err := w.source(a)
+	source, err := w.source(ctx, a)
 	if err != nil {
 		return &codedError{code: exitUsage, err: err}
 	}
@@ -48,6 +48,7 @@ func (a *app) plan(ctx context.Context, w *wants, detailed bool) error {
 	defer s.close()
 	preview := reconcile.Foresee(want, schema.ActualState{Known: true, Pods: s.pods}, w.policy(), time.Now())
 	shown := planOf(&want, &preview)
+	a.warn(w.output, shown.Warnings)
 	if w.output == "json" {
 		err = render.JSON(a.stdout, shown.JSON())
 	} else {
@@ -74,7 +75,7 @@ func (a *app) plan(ctx context.Context, w *wants, detailed bool) error {
 
 // planOf is a preview as it is shown.
 func planOf(want *schema.DesiredState, p *reconcile.Preview) render.Plan {
-	shown := render.Plan{Actions: p.Actions, Waiting: waiting(p.Pending)}
+	shown := render.Plan{Actions: p.Actions, Waiting: waiting(p.Pending), Warnings: byTag(want.Pods)}
 	for _, source := range want.Sources {
 		if source.Commit != "" {
 			shown.Sources = append(shown.Sources, render.Source{Path: source.Path, Commit: source.Commit})

@@ -51,6 +51,7 @@ type recorder struct {
 	awaited string
 	health  healthWatch
 	waiting []reconcile.Pending
+	tagTold bool // that images are named by tag only
 }
 
 // ActionStarted implements reconcile.Observer.
@@ -75,6 +76,7 @@ func (r *recorder) ActionFinished(a reconcile.Action, took time.Duration, result
 // Looked implements reconcile.Observer.
 func (r *recorder) Looked(want schema.DesiredState, seen schema.ActualState, plan reconcile.Plan) {
 	r.hold(holdTexts(&want, plan.Holds))
+	r.warnByTag(want.Pods)
 	r.mu.Lock()
 	events := r.health.look(seen.Pods)
 	r.mu.Unlock()
@@ -83,6 +85,19 @@ func (r *recorder) Looked(want schema.DesiredState, seen schema.ActualState, pla
 	}
 	if plan.Empty() {
 		r.await(waitingFor(&want, &seen))
+	}
+}
+
+// warnByTag warns of images that are named by tag only, the first time that there are some.
+func (r *recorder) warnByTag(pods []schema.Pod) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if !r.loud || r.tagTold {
+		return
+	}
+	for _, w := range byTag(pods) {
+		r.tagTold = true
+		r.stack.app.slog.Warn("images by tag", "cause", w)
 	}
 }
 

@@ -36,7 +36,7 @@ func (a *app) runCommand() *cobra.Command {
 }
 
 func (a *app) run(ctx context.Context, w *wants) error {
-	source, err := w.source(a)
+	source, err := w.source(ctx, a)
 	if err != nil {
 		return &codedError{code: exitUsage, err: err}
 	}
@@ -45,6 +45,7 @@ func (a *app) run(ctx context.Context, w *wants) error {
 		return err
 	}
 	defer s.close()
+	a.warn(w.output, a.emulated(ctx))
 	display := w.display(a)
 	defer a.show(display)()
 	loop := reconcile.NewLoop(source, s.actual, reconcile.Options{

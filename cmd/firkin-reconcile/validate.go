@@ -6,8 +6,10 @@ import (
 	"io"
 	"os"
 	"runtime"
+	"runtime/debug"
 	"slices"
 	"strings"
+	"sync/atomic"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
@@ -19,11 +21,16 @@ import (
 // defaultPath is where manifests are looked for when no path is given.
 const defaultPath = "manifests"
 
+// validateGCPercent is how much the heap may grow while manifests are parsed, in percent of
+// what is in use, before it is collected.
+const validateGCPercent = 400
+
 // maxManifestBytes bounds one file, as the reader of manifest directories does.
 const maxManifestBytes = 8 << 20
 
 func (a *app) validateCommand() *cobra.Command {
 	var output string
+	var requireDigest bool
 	cmd := &cobra.Command{
 		Use:   "validate [PATH...]",
 		Short: "Check manifests; talks to no VM",
@@ -36,14 +43,15 @@ errors of all files are reported at once; the exit code is 1 if there is one.`,
 			if len(args) == 0 {
 				args = []string{defaultPath}
 			}
-			return a.validate(cmd.Context(), args, output)
+			return a.validate(cmd.Context(), args, output, schema.ParseOptions{RequireDigest: requireDigest})
 		},
 	}
 	cmd.Flags().StringVarP(&output, "output", "o", "text", "text or json")
+	cmd.Flags().BoolVar(&requireDigest, "require-digest", false, "refuse images that are named by tag only")
 	return cmd
 }
 
-func (a *app) validate(ctx context.Context, paths []string, output string) error {
+func (a *app) validate(ctx context.Context, paths []string, output string, opt schema.ParseOptions) error {
 	result := render.Validation{Errors: []schema.Problem{}}
 	var files []string
 	for _, path := range paths {
@@ -53,24 +61,27 @@ func (a *app) validate(ctx context.Context, paths []string, output string) error
 		}
 		files = append(files, found...)
 	}
-	parsed, err := a.parseAll(ctx, files)
+	parsed, err := a.parseAll(ctx, files, opt)
 	if err != nil {
 		return err
 	}
 	result.Files = len(files)
 	named := map[schema.Ref][]string{}
+	var pods []schema.Pod
 	for i := range parsed {
 		if slices.ContainsFunc(parsed[i].Problems, func(p schema.Problem) bool { return p.Severity == schema.SeverityError }) {
 			result.Refused++
 		} else {
 			result.Accepted++
 		}
-		result.Pods += len(parsed[i].Pods)
+		pods = append(pods, parsed[i].Pods...)
 		result.Errors = append(result.Errors, parsed[i].Problems...)
 		for _, ref := range parsed[i].Refs {
 			named[ref] = append(named[ref], files[i])
 		}
 	}
+	result.Pods = len(pods)
+	result.Warnings = byTag(pods)
 	result.Errors = append(result.Errors, duplicates(named, parsed)...)
 	result.Errors = append(result.Errors, missingWarnings(parsed)...)
 	slices.SortStableFunc(result.Errors, schema.Problem.Compare)
@@ -79,6 +90,7 @@ func (a *app) validate(ctx context.Context, paths []string, output string) error
 	} else {
 		err = result.Text(a.stdout, a.paintOut)
 	}
+	a.warn(output, result.Warnings)
 	if bad, _ := result.Counts(); err == nil && bad > 0 {
 		return statusError(exitFailed)
 	}
@@ -86,16 +98,21 @@ func (a *app) validate(ctx context.Context, paths []string, output string) error
 }
 
 // parseAll reads and parses files side by side.
-func (a *app) parseAll(ctx context.Context, files []string) ([]schema.Parsed, error) {
+func (a *app) parseAll(ctx context.Context, files []string, opt schema.ParseOptions) ([]schema.Parsed, error) {
 	parsed := make([]schema.Parsed, len(files))
+	// Few goroutines parse many files each: a new one for each would grow its stack each time.
+	// What is parsed is kept to the end, so that collecting often frees little.
+	defer debug.SetGCPercent(debug.SetGCPercent(validateGCPercent))
 	g, ctx := errgroup.WithContext(ctx)
-	g.SetLimit(runtime.GOMAXPROCS(0))
-	for i, name := range files {
+	var next atomic.Int64
+	for range min(runtime.GOMAXPROCS(0), len(files)) {
 		g.Go(func() error {
-			if ctx.Err() != nil {
-				return context.Cause(ctx)
+			for i := int(next.Add(1)) - 1; i < len(files); i = int(next.Add(1)) - 1 {
+				if ctx.Err() != nil {
+					return context.Cause(ctx)
+				}
+				parsed[i] = a.parse(files[i], opt)
 			}
-			parsed[i] = a.parse(name)
 			return nil
 		})
 	}
@@ -103,14 +120,14 @@ func (a *app) parseAll(ctx context.Context, files []string) ([]schema.Parsed, er
 }
 
 // parse reads and parses one file; one that cannot be read is a problem of that file.
-func (a *app) parse(name string) schema.Parsed {
+func (a *app) parse(name string, opt schema.ParseOptions) schema.Parsed {
 	data, err := a.readManifest(name)
 	if err != nil {
 		return schema.Parsed{Unreadable: true, Problems: []schema.Problem{{
 			File: name, Severity: schema.SeverityError, Class: schema.ClassInvalid, Message: err.Error(),
 		}}}
 	}
-	return schema.Parse(name, data, schema.ParseOptions{})
+	return schema.Parse(name, data, opt)
 }
 
 func (a *app) readManifest(name string) ([]byte, error) {

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"context"
+	"sync"
 	"time"
 
 	"github.com/spf13/pflag"
@@ -29,6 +31,8 @@ type wants struct {
 	timeout     time.Duration
 	progress    string
 	output      string
+	// requireDigest refuses images that are named by tag only.
+	requireDigest bool
 }
 
 func (w *wants) flags(f *pflag.FlagSet) {
@@ -36,6 +40,7 @@ func (w *wants) flags(f *pflag.FlagSet) {
 	f.Lookup("prune").DefValue = ""
 	f.BoolVar(&w.allowEmpty, "allow-empty", false, "let a directory that turned empty remove all its pods")
 	f.Var(&w.maxRemovals, "max-removals", "how many pods of a source one pass may remove: `N|P%` (default 50%; one is always allowed unless it is the last)")
+	f.BoolVar(&w.requireDigest, "require-digest", false, requireDigestUsage)
 	f.IntVar(&w.parallel, "parallel", defaultParallel, "how many pods are worked on at once")
 	f.DurationVar(&w.timeout, "timeout", defaultTimeout, "how long to wait for pods to become ready")
 	f.StringVar(&w.progress, "progress", string(progress.Auto), "auto, tty, plain, json or none")
@@ -70,9 +75,13 @@ func (w *wants) policy() reconcile.Policy {
 	return reconcile.Policy{AllowEmpty: w.allowEmpty, MaxRemovals: w.maxRemovals.Budget}
 }
 
-// source opens the manifests.
-func (w *wants) source(a *app) (*desired.Source, error) {
-	opt := desired.Options{Log: a.log.WithName("desired")}
+// source opens the manifests. What it refuses it may have to find out, until ctx ends.
+func (w *wants) source(ctx context.Context, a *app) (*desired.Source, error) {
+	opt := desired.Options{
+		RequireDigest: w.requireDigest,
+		NoUntrusted:   sync.OnceValue(func() string { return a.noUntrusted(ctx) }),
+		Log:           a.log.WithName("desired"),
+	}
 	if w.pruneGiven {
 		opt.Prune = func(string, bool) bool { return w.prune }
 	}

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"runtime"
 
 	"github.com/firkin-dev/firkin-reconcile/actual"
 	"github.com/firkin-dev/firkin-reconcile/driver"
@@ -24,7 +23,7 @@ func (a *app) newVMM(dir *state.Dir) (driver.VMM, error) {
 	case driverQEMU:
 		return qemu.New(a.qemuOptions(dir)), nil
 	case driverVZ:
-		return vz.New(vz.Options{Log: a.log.WithName("vz")}), nil
+		return vz.New(vz.Options{TemplateDir: a.templateDir(dir), Log: a.log.WithName("vz")}), nil
 	case driverSim:
 		return sim.NewVMM(sim.Options{Log: a.log.WithName("sim")}), nil
 	default:
@@ -49,7 +48,7 @@ func (a *app) newDriver(_ context.Context, dir *state.Dir) (driver.Driver, error
 	case driverQEMU:
 		opt.KillOrphans = qemu.KillOrphans
 	case driverVZ:
-		if runtime.GOOS != "darwin" {
+		if !vz.Built {
 			return nil, errNoDriver(driverVZ)
 		}
 	case driverSim:
@@ -73,11 +72,15 @@ func errNoDriver(name string) error {
 }
 
 func (a *app) qemuOptions(dir *state.Dir) qemu.Options {
-	opt := qemu.Options{CacheDir: dir.Cache(), Log: a.log.WithName("qemu")}
-	if a.flags.template == templateAuto {
-		opt.TemplateDir = filepath.Join(dir.Cache(), "templates")
+	return qemu.Options{CacheDir: dir.Cache(), TemplateDir: a.templateDir(dir), Log: a.log.WithName("qemu")}
+}
+
+// templateDir keeps the templates of machines, "" when every machine is to boot.
+func (a *app) templateDir(dir *state.Dir) string {
+	if a.flags.template != templateAuto {
+		return ""
 	}
-	return opt
+	return filepath.Join(dir.Cache(), "templates")
 }
 
 // shimCommandLine starts this very program as a shim. A shim gets none of our

@@ -74,6 +74,7 @@ func TestPodsThatMeanNoGood(t *testing.T) {
 		t.Fatalf("VMs: %+v", vms)
 	}
 	t.Run("a VMM has no privilege", func(t *testing.T) { checkUnprivileged(t, vms) })
+	t.Run("a VMM has limits", func(t *testing.T) { checkLimits(t, vms) })
 	t.Run("a VMM has only its own files", func(t *testing.T) { h.checkDescriptors(t, vms) })
 	t.Run("nobody else reaches anything", func(t *testing.T) { h.checkOutOfReach(t, vms) })
 	t.Run("modes", func(t *testing.T) { h.checkModes(t) })

@@ -17,7 +17,7 @@ import (
 )
 
 // checkUnprivileged: every VMM has a user of its own, no privilege and no way to any (S1),
-// a filter on every thread (S2), and limits (S15).
+// and a filter on every thread (S2).
 func checkUnprivileged(t *testing.T, vms []vm) {
 	users := make(map[int]bool)
 	for _, m := range vms {
@@ -47,14 +47,6 @@ func checkUnprivileged(t *testing.T, vms []vm) {
 				t.Errorf("thread %s of qemu %d has no filter", thread.Name(), m.qemu)
 			}
 		}
-		for _, pid := range []int{m.qemu, m.shim} {
-			if got := limitOf(t, pid, "Max core file size"); got != "0 0" {
-				t.Errorf("process %d may leave core files: %s", pid, got)
-			}
-		}
-		if got := limitOf(t, m.qemu, "Max open files"); got != "4096 4096" {
-			t.Errorf("qemu %d may open %s files", m.qemu, got)
-		}
 	}
 	if len(users) != len(vms) {
 		t.Errorf("%d VMs run as %d users", len(vms), len(users))
@@ -74,18 +66,6 @@ func kvmGroup(t *testing.T, m vm) string {
 		t.Fatal(err)
 	}
 	return strconv.Itoa(int(st.Gid))
-}
-
-// limitOf is the soft and the hard limit of a process.
-func limitOf(t *testing.T, pid int, name string) string {
-	t.Helper()
-	for line := range strings.Lines(proc(t, pid, "limits")) {
-		if rest, ok := strings.CutPrefix(line, name); ok {
-			return strings.Join(strings.Fields(rest)[:2], " ")
-		}
-	}
-	t.Fatalf("process %d: no limit %q", pid, name)
-	return ""
 }
 
 // checkDescriptors: of the state directory a VMM has open what is its own, and templates, which

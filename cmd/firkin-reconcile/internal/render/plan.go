@@ -22,6 +22,8 @@ type Plan struct {
 	Waiting []string
 	// Refused are guards that do not let the plan be carried out.
 	Refused []string
+	// Warnings are said beside the plan, not in its text.
+	Warnings []string
 }
 
 // Source is a path of manifests in a git checkout.
@@ -38,6 +40,8 @@ type PlanJSON struct {
 	Held    []string     `json:"held,omitempty"`
 	Waiting []string     `json:"waiting,omitempty"`
 	Refused []string     `json:"refused,omitempty"`
+	// Warnings are of no one manifest.
+	Warnings []string `json:"warnings,omitempty"`
 }
 
 // ActionJSON is one action in JSON.
@@ -98,7 +102,7 @@ func (s Summary) String() string {
 
 // JSON returns the plan as `plan -o json` prints it.
 func (p Plan) JSON() PlanJSON {
-	out := PlanJSON{Actions: []ActionJSON{}, Sources: p.Sources, Held: p.Held, Waiting: p.Waiting, Refused: p.Refused}
+	out := PlanJSON{Actions: []ActionJSON{}, Sources: p.Sources, Held: p.Held, Waiting: p.Waiting, Refused: p.Refused, Warnings: p.Warnings}
 	for _, a := range p.Actions {
 		out.Actions = append(out.Actions, NewAction(a))
 		out.Summary.Count(a.Type)

@@ -17,6 +17,8 @@ type Validation struct {
 	Accepted int              `json:"accepted"`
 	Refused  int              `json:"refused"`
 	Errors   []schema.Problem `json:"errors"`
+	// Warnings are of no one manifest; those that are stand among Errors.
+	Warnings []string `json:"warnings,omitempty"`
 }
 
 // Counts returns how many problems are errors and how many are warnings.
