@@ -37,6 +37,7 @@ func (s *Source) scanSome(paths map[string]bool) (settled, ok bool) {
 	}
 	settled = true
 	for _, r := range s.roots {
+		s.reader.at.Store(r)
 		if !r.scanSome(byRoot[r], s.opt.Settle) {
 			return false, false
 		}

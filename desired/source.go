@@ -39,7 +39,11 @@ type Options struct {
 	// Prune says for a path whether pods that are no longer in it are to be removed;
 	// nil means: of directories, yes; of files, no.
 	Prune func(path string, isDir bool) bool
-	Log   logr.Logger
+	// RequireDigest and NoUntrusted refuse pods as they do in schema.ParseOptions. A refused
+	// pod keeps its last good version, as one with a mistake does.
+	RequireDigest bool
+	NoUntrusted   func() string
+	Log           logr.Logger
 }
 
 // Source is the desired state of one or more files and directories.
@@ -48,13 +52,19 @@ type Source struct {
 	roots []*root
 	index *index
 
-	mu sync.Mutex // held while reading
+	// calls is held by whoever wants to know; reader is who reads (see stall.go).
+	calls  sync.Mutex
+	reader reader
+
+	// What follows is for the one that reads, but for what mu guards.
+
 	// good is the last good version of every pod that was not taken away since.
 	good map[schema.Ref]schema.Pod
 	// documents is the last good content of what pods take from, in the same way.
 	documents map[schema.DocumentName]content
 	// again asks Run for another look, with the directories to watch brought up to date.
 	again chan struct{}
+	mu    sync.Mutex // guards writing dirs, and watched
 	// dirs are the directories to watch, as of the last read; watched those that are.
 	dirs, watched map[string]bool
 	// news is what file events told; it counts while everything is watched.
@@ -96,7 +106,7 @@ func New(paths []string, opt Options) (*Source, error) {
 				return nil, fmt.Errorf("read manifests: %s and %s overlap; name one of them", r.path, abs)
 			}
 		}
-		s.roots = append(s.roots, newRoot(abs, s.index))
+		s.roots = append(s.roots, newRoot(abs, s.index, schema.ParseOptions{Source: abs, RequireDigest: opt.RequireDigest, NoUntrusted: opt.NoUntrusted}))
 	}
 	return s, nil
 }
@@ -109,10 +119,15 @@ func within(path, dir string) bool {
 
 // Pods reads what changed and returns the desired state. The first call waits, within
 // bounds, until what it reads has settled; later ones keep the last good version of what
-// has not. It fails only when ctx ends.
+// has not, and the last state of a path that does not answer. It fails only when ctx ends.
 func (s *Source) Pods(ctx context.Context) (schema.DesiredState, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	s.calls.Lock()
+	defer s.calls.Unlock()
+	return s.reader.wait(ctx, s)
+}
+
+// pods is Pods without bounds: it takes as long as the file systems do.
+func (s *Source) pods(ctx context.Context) (schema.DesiredState, error) {
 	for range firstSettleLimit {
 		news, settled := s.look()
 		if !news {
@@ -134,8 +149,11 @@ func (s *Source) Pods(ctx context.Context) (schema.DesiredState, error) {
 // look looks at what may have changed: at everything unless file events tell of all changes.
 // It says whether it looked at anything, and whether that has settled.
 func (s *Source) look() (news, settled bool) {
+	s.mu.Lock()
+	watched := s.watched
+	s.mu.Unlock()
 	paths, all := s.news.take()
-	if all || !s.atRest || s.watched == nil || !maps.Equal(s.watched, s.dirs) {
+	if all || !s.atRest || watched == nil || !maps.Equal(watched, s.dirs) {
 		return true, s.scan()
 	}
 	if len(paths) == 0 {
@@ -158,6 +176,7 @@ func (s *Source) scan() bool {
 	dirs := make(map[string]bool)
 	s.atRest = true
 	for _, r := range s.roots {
+		s.reader.at.Store(r)
 		r.scan(s.opt.Settle, dirs)
 		settled = settled && r.settled
 		s.atRest = s.atRest && r.atRest()
@@ -165,6 +184,8 @@ func (s *Source) scan() bool {
 	if !settled || !maps.Equal(dirs, s.dirs) {
 		s.lookAgain()
 	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.dirs = dirs
 	return settled
 }

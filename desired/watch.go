@@ -16,8 +16,33 @@ func (s *Source) Run(ctx context.Context, wake func()) error {
 		s.opt.Log.Error(err, "no file events; manifests are re-read only", "every", s.opt.Reread)
 		return s.poll(ctx, wake)
 	}
-	defer watcher.Close()
-	defer s.unwatched()
+	watching := make(chan struct{}, 1) // holds one while directories are being watched
+	watched := make(chan struct{}, 1)
+	defer func() {
+		select {
+		case watching <- struct{}{}:
+			_ = watcher.Close() // its events are of no use any more
+		case <-time.After(time.Second): // a file system does not answer
+		}
+		s.unwatched()
+	}()
+	// look has directories watched that are not yet, and wakes then: at once if that is
+	// under way already, for it may not come to its end.
+	look := func() {
+		select {
+		case watching <- struct{}{}:
+			go func() {
+				s.watch(watcher)
+				<-watching
+				select {
+				case watched <- struct{}{}:
+				default: // a wake is due anyway
+				}
+			}()
+		default:
+			wake()
+		}
+	}
 	reread := time.NewTicker(s.opt.Reread)
 	defer reread.Stop()
 	// due fires a settle time after the first event of a burst; the burst goes on
@@ -48,14 +73,14 @@ func (s *Source) Run(ctx context.Context, wake func()) error {
 			arm()
 		case <-s.again:
 			arm()
-		case <-reread.C:
-			s.watch(watcher)
-			s.news.addAll()
+		case <-watched:
 			wake()
+		case <-reread.C:
+			s.news.addAll()
+			look()
 		case <-due.C:
 			armed = false
-			s.watch(watcher)
-			wake()
+			look()
 		}
 	}
 }
