@@ -27,7 +27,7 @@ func directoryFaults(f *fixture, t *testing.T) map[string]func() (undo func()) {
 		ok(os.Remove(f.manifests))
 		ok(os.Rename(aside, f.manifests))
 	}
-	return map[string]func() func(){
+	faults := map[string]func() func(){
 		"renamed": func() func() {
 			ok(os.Rename(f.manifests, aside))
 			return func() { ok(os.Rename(aside, f.manifests)) }
@@ -92,6 +92,27 @@ func directoryFaults(f *fixture, t *testing.T) map[string]func() (undo func()) {
 			}
 		},
 	}
+	maps.Copy(faults, diskFaults(f, t))
+	return faults
+}
+
+// diskFaults are those in which the disk below the manifest directory fails (EIO).
+func diskFaults(f *fixture, t *testing.T) map[string]func() (undo func()) {
+	faults := map[string]func() func(){
+		"EIO of files": func() func() {
+			v := f.newVolume(t, f.manifests, 4)
+			for _, s := range f.specs {
+				f.write(t, s)
+			}
+			v.die(t)
+			return func() { v.unmount(t) }
+		},
+	}
+	if _, err := os.Stat("/dev/fuse"); err == nil {
+		faults["EIO"] = func() func() { return brokenDisk(t, f.manifests, false) }
+		faults["EIO of a list"] = func() func() { return brokenDisk(t, f.manifests, true) }
+	}
+	return faults
 }
 
 // withoutOverride runs a program as root without root's right to read everything, so
@@ -103,10 +124,10 @@ var withoutOverride = []string{"setpriv", "--bounding-set", "-dac_override,-dac_
 func TestDirectoryFaults(t *testing.T) {
 	var f *fixture
 	each, removals := rounds(1, 20), 0
-	causes := 0
+	causes, told := 0, 0
 	var slowest time.Duration
 	figure(t, "24", func() string {
-		return fmt.Sprintf("%d causes x %d: %d removals; a change after the last applied within %s (at most %s)", causes, each, removals, slowest.Round(100*time.Millisecond), converges)
+		return fmt.Sprintf("%d causes x %d: %d removals, %d causes told; a change after the last applied within %s (at most %s)", causes, each, removals, told, slowest.Round(100*time.Millisecond), converges)
 	})
 	f = borrow(t)
 	f.prefix = withoutOverride
@@ -116,10 +137,11 @@ func TestDirectoryFaults(t *testing.T) {
 	causes = len(faults)
 	names := slices.Sorted(maps.Keys(faults))
 	if !all() {
-		names = []string{"emptied", "renamed", "unreadable"}
+		names = slices.DeleteFunc(names, func(n string) bool { return n != "EIO of a list" && n != "emptied" && n != "renamed" })
 		causes = len(names)
 	}
 	for _, name := range names {
+		held := f.heldBack(t)
 		d := f.start(t)
 		rest(t, time.Second)
 		for n := range each {
@@ -138,6 +160,11 @@ func TestDirectoryFaults(t *testing.T) {
 			actions += n
 			removals += n
 		}
+		if f.heldBack(t) > held {
+			told++
+		} else {
+			t.Errorf("%s: no event says that anything is held back", name)
+		}
 		f.specs[0].look++
 		f.write(t, f.specs[0])
 		slowest = max(slowest, f.adopted(t, f.specs[0]))
@@ -145,6 +172,17 @@ func TestDirectoryFaults(t *testing.T) {
 		d.end(syscall.SIGTERM)
 	}
 	f.untouched(t, before)
+}
+
+// heldBack counts the events that say that manifests are held back.
+func (f *fixture) heldBack(t testing.TB) (n int) {
+	t.Helper()
+	for _, e := range f.events(t) {
+		if e.Reason == "Held" {
+			n += max(e.Count, 1)
+		}
+	}
+	return n
 }
 
 // TestDuplicatesAndLeftovers puts files beside the manifests that editors, git and people leave.
@@ -177,11 +215,7 @@ func TestDuplicatesAndLeftovers(t *testing.T) {
 	}
 	f.put(t, "two.yaml", "---\n"+other.text()+"---\n"+other.text())
 	rest(t, 1500*time.Millisecond)
-	for _, e := range f.events(t) {
-		if e.Reason == "Held" {
-			conflicts++
-		}
-	}
+	conflicts = f.heldBack(t)
 	d.end(syscall.SIGTERM)
 	if n := f.actions(t) - actions; n != 0 {
 		t.Errorf("%d actions", n)
