@@ -142,14 +142,17 @@ func lingering(pod *schema.Pod, status *schema.PodStatus, now time.Time) time.Du
 		limit := lingers
 		if pod.RestartPolicy == schema.RestartAlways {
 			limit = steady
+		}
+		age := now.Sub(c.StartedAt)
+		if c.State != schema.ContainerRunning || age <= -clockSlack || age >= limit {
+			continue
+		}
+		if pod.RestartPolicy == schema.RestartAlways {
 			if spec := pod.Container(c.Name); spec == nil || spec.Readiness != nil || spec.Startup != nil {
 				continue
 			}
 		}
-		age := now.Sub(c.StartedAt)
-		if c.State == schema.ContainerRunning && age > -clockSlack && age < limit {
-			longest = max(longest, limit-max(age, 0))
-		}
+		longest = max(longest, limit-max(age, 0))
 	}
 	return longest
 }

@@ -30,6 +30,7 @@ func Diff(desired schema.DesiredState, actual schema.ActualState, policy Policy,
 func (p *planner) plan(desired schema.DesiredState, actual schema.ActualState, policy Policy, now time.Time) Plan {
 	d := differ{planner: p, policy: policy, clock: clock{now: now}, removals: make(map[string][]*schema.PodStatus)}
 	if !actual.Known {
+		p.forget()
 		d.plan.Holds = append(d.plan.Holds, Hold{Kind: HoldUnknown, Reason: "the machines could not be listed: " + actual.Reason})
 		return d.plan
 	}
@@ -40,8 +41,10 @@ func (p *planner) plan(desired schema.DesiredState, actual schema.ActualState, p
 	for _, h := range desired.Held {
 		held[h.Ref] = h
 	}
-	waiting, nameless := turns(pods, d.statuses, now), maybeAny(d.statuses)
+	waiting := turns(pods, d.statuses, now)
+	d.nameless = maybeAny(d.statuses)
 	for pod, status := range paired(pods, d.statuses) {
+		met := p.meet(pod, status)
 		switch {
 		case pod == nil:
 			if h, ok := held[status.Ref]; ok {
@@ -55,10 +58,10 @@ func (p *planner) plan(desired schema.DesiredState, actual schema.ActualState, p
 			d.conflict(pod, status)
 		case waiting[pod.Ref] != "":
 			d.plan.Pending = append(d.plan.Pending, Pending{Pod: pod.Ref, Kind: KindPod, Name: pod.Name, Reason: waiting[pod.Ref]})
-		case nameless != "" && (status == nil || !exists(status)):
-			d.plan.Pending = append(d.plan.Pending, Pending{Pod: pod.Ref, Kind: KindPod, Name: pod.Name, Reason: nameless})
+		case d.nameless != "" && (status == nil || !exists(status)):
+			d.plan.Pending = append(d.plan.Pending, Pending{Pod: pod.Ref, Kind: KindPod, Name: pod.Name, Reason: d.nameless})
 		default:
-			d.add(p.diffPod(pod, status, policy, now))
+			d.add(met.diffPod(policy, now))
 		}
 	}
 	for _, source := range desired.Sources {
@@ -69,7 +72,7 @@ func (p *planner) plan(desired schema.DesiredState, actual schema.ActualState, p
 	return d.plan
 }
 
-// maybeAny says why no pod may be given a machine: one that is not proven dead and does not
+// maybeAny says why no pod may be given a machine, nor be said to have none: one that is not proven dead and does not
 // say whose it is may be any pod's. It is "" when there is none.
 func maybeAny(statuses []*schema.PodStatus) string {
 	for _, s := range statuses {
@@ -87,6 +90,7 @@ type differ struct {
 	clock    clock
 	plan     Plan
 	statuses []*schema.PodStatus // sorted, one of each Ref
+	nameless string              // see maybeAny
 	// removals are the pods that each source no longer names.
 	removals map[string][]*schema.PodStatus
 }
@@ -165,8 +169,12 @@ func (d *differ) notRemoved(status *schema.PodStatus, reason string) {
 
 // remove plans the removal of a pod that no manifest names, unless its machine is unknown
 // or the last try failed and its back-off is not over. A pod that has no machine any more
-// is only to be forgotten, which waits for nothing.
+// is only to be forgotten, which waits for nothing but to be sure of that.
 func (d *differ) remove(status *schema.PodStatus) {
+	if !exists(status) && d.nameless != "" {
+		d.notRemoved(status, d.nameless)
+		return
+	}
 	if status.Machine == schema.MachineUnknown {
 		d.notRemoved(status, unanswered(status))
 		return

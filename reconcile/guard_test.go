@@ -162,6 +162,11 @@ func TestPodWithoutMachineIsForgottenAtOnce(t *testing.T) {
 	if p := Diff(pods(numbered(2)...), s, Policy{}, now); !has(p, "remove pod default/p2") {
 		t.Error(show(p))
 	}
+	// A machine that does not say whose it is may be that pod's.
+	s.Pods = append(s.Pods, schema.PodStatus{Ref: schema.Ref{Name: "5f0c"}, Machine: schema.MachineUnknown})
+	if p := Diff(pods(numbered(2)...), s, Policy{}, now); !p.Empty() {
+		t.Error(show(p))
+	}
 }
 
 func TestClockSetBackMakesRestartsDue(t *testing.T) {
@@ -232,6 +237,11 @@ func TestEmptiedVolumeIsPreparedAgain(t *testing.T) {
 			ended(status(s, "a"), "c", schema.ContainerTerminated, 255)
 			findContainer(status(s, "a"), "c").Reason = schema.ReasonMachineDied
 		}), true},
+		"prepared again since its VM died": {memory, change(converged(memory), func(s *schema.ActualState) {
+			ended(status(s, "a"), "c", schema.ContainerTerminated, 255)
+			findContainer(status(s, "a"), "c").Reason = schema.ReasonMachineDied
+			findContainer(status(s, "a"), "i").StartedAt = now
+		}), false},
 		"on disk as its VM died": {disk, change(converged(disk), func(s *schema.ActualState) {
 			ended(status(s, "a"), "c", schema.ContainerTerminated, 255)
 			findContainer(status(s, "a"), "c").Reason = schema.ReasonMachineDied

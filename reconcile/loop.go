@@ -73,8 +73,7 @@ type Loop struct {
 	// queue waits for slots; begun is the pod that got the last one.
 	queue queue
 	begun schema.Ref
-	// resting are the pods that had a failed action, or one that came to nothing, until when
-	// they are left alone.
+	// resting are the pods that had a failed action, until when they are left alone.
 	resting map[schema.Ref]time.Time
 	done    doneLog
 	causes  causes
@@ -93,7 +92,7 @@ func NewLoop(desired Desired, actual Actual, opt Options) *Loop {
 		slots:   make(chan struct{}, opt.Parallel),
 		busy:    make(map[schema.Ref]bool),
 		resting: make(map[schema.Ref]time.Time),
-		done:    doneLog{pods: make(map[schema.Ref]done)},
+		done:    doneLog{pods: make(map[schema.Ref][]done)},
 		causes:  make(causes),
 	}
 }
@@ -130,6 +129,13 @@ type look struct {
 	rested time.Time
 	// lingering is how much longer a pod that has only just begun to run is looked at; see lingering.
 	lingering time.Duration
+}
+
+// rest notes that a pod rests until then.
+func (s *look) rest(until time.Time) {
+	if s.rested.IsZero() || until.Before(s.rested) {
+		s.rested = until
+	}
 }
 
 // loop looks and acts until enough says so or ctx ends; it returns the last look.
@@ -226,10 +232,9 @@ func (l *Loop) look(ctx context.Context) (look, error) {
 		l.opt.Observer.Looked(desired, actual, plan)
 	}
 	seen := look{desired: desired, actual: actual, plan: plan, at: now, stale: stale}
-	pods, _ := onePerRef(sortedPods(desired.Pods))
-	for pod, status := range paired(pods, sortedStatuses(actual)) {
-		if pod != nil {
-			seen.lingering = max(seen.lingering, lingering(pod, status, now))
+	for _, c := range l.planner.couples {
+		if c.pod != nil {
+			seen.lingering = max(seen.lingering, lingering(c.pod, c.status, now))
 		}
 	}
 	return seen, nil

@@ -16,6 +16,17 @@ type planner struct {
 	round  uint64
 	// used counts the pairs that belong to the present round.
 	used int
+	// couples are the pods of the present round with their statuses, by Ref, each Ref once.
+	// While it is planned, before are those of the round before, from the next one that may
+	// be needed on. spare is their memory, for the next round.
+	couples, before, spare []couple
+}
+
+// couple is a desired pod and its status, and what is known of them. Each may be nil.
+type couple struct {
+	pod    *schema.Pod
+	status *schema.PodStatus
+	known  *pair
 }
 
 // pair is a desired pod with its status, as far as their Editions tell them from others.
@@ -35,13 +46,55 @@ type pair struct {
 func (p *planner) begin(policy Policy) {
 	if p.policy != policy {
 		p.pairs, p.policy = nil, policy
+		p.forget()
 	}
 	p.round++
 	p.used = 0
+	p.before, p.couples, p.spare = p.couples, p.spare[:0], p.couples
 }
 
-// end ends a round: what is of no pod any more is forgotten.
+// forget forgets the couples of the last round.
+func (p *planner) forget() {
+	clear(p.couples)
+	p.couples = p.couples[:0]
+}
+
+// meet adds the next couple of the round. What is known of it is mostly where it was in the
+// round before.
+func (p *planner) meet(pod *schema.Pod, status *schema.PodStatus) *couple {
+	p.couples = append(p.couples, couple{pod: pod, status: status})
+	c := &p.couples[len(p.couples)-1]
+	if pod == nil {
+		return c
+	}
+	for len(p.before) > 0 {
+		was := p.before[0].known
+		if was != nil && was.desired == pod.Edition {
+			c.known = was
+			p.before = p.before[1:]
+			break
+		}
+		if p.before[0].ref().Compare(pod.Ref) > 0 {
+			break
+		}
+		p.before = p.before[1:]
+	}
+	c.known = p.pair(pod, status, c.known)
+	return c
+}
+
+func (c *couple) ref() schema.Ref {
+	if c.pod != nil {
+		return c.pod.Ref
+	}
+	return c.status.Ref
+}
+
+// end ends a round: what is of no pod any more is forgotten, and the states of the round
+// before are let go of.
 func (p *planner) end() {
+	clear(p.spare)
+	p.before = nil
 	if len(p.pairs) == p.used {
 		return
 	}
@@ -53,8 +106,9 @@ func (p *planner) end() {
 }
 
 // pair returns what is remembered of a pod with its status, which may be nil; it is nil
-// when their Editions do not tell whether they are the same as before.
-func (p *planner) pair(pod *schema.Pod, status *schema.PodStatus) *pair {
+// when their Editions do not tell whether they are the same as before. known is what may be
+// it.
+func (p *planner) pair(pod *schema.Pod, status *schema.PodStatus, known *pair) *pair {
 	if pod.Edition == nil || status != nil && status.Edition == nil {
 		return nil
 	}
@@ -62,7 +116,9 @@ func (p *planner) pair(pod *schema.Pod, status *schema.PodStatus) *pair {
 	if status != nil {
 		seen = status.Edition
 	}
-	known := p.pairs[pod.Ref]
+	if known == nil || known.desired != pod.Edition || known.seen != seen {
+		known = p.pairs[pod.Ref]
+	}
 	if known == nil || known.desired != pod.Edition || known.seen != seen {
 		known = &pair{desired: pod.Edition, seen: seen}
 		if p.pairs == nil {
@@ -77,10 +133,10 @@ func (p *planner) pair(pod *schema.Pod, status *schema.PodStatus) *pair {
 	return known
 }
 
-// diffPod is the function diffPod, asked once per pair and turn of time. Its actions hold a
+// diffPod is the function diffPod, asked once per couple and turn of time. Its actions hold a
 // copy of the pod: who keeps one of them is not to keep the whole desired state with it.
-func (p *planner) diffPod(pod *schema.Pod, status *schema.PodStatus, policy Policy, now time.Time) podPlan {
-	known := p.pair(pod, status)
+func (c *couple) diffPod(policy Policy, now time.Time) podPlan {
+	pod, status, known := c.pod, c.status, c.known
 	if known == nil {
 		own := *pod
 		return diffPod(&own, status, policy, now)

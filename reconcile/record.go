@@ -24,13 +24,13 @@ func (l *Loop) record(ctx context.Context, seen *look, workers *sync.WaitGroup) 
 			conflicts[ref] = true
 		}
 	}
-	pods, _ := onePerRef(sortedPods(seen.desired.Pods))
-	for pod, status := range paired(pods, sortedStatuses(seen.actual)) {
+	for _, c := range l.planner.couples {
+		pod, status := c.pod, c.status
 		if pod == nil || status == nil || !status.Configured || status.Machine != schema.MachineRunning ||
 			status.Source != pod.Source || conflicts[pod.Ref] || seen.stale[pod.Ref] {
 			continue
 		}
-		if l.recorded(pod, status) {
+		if c.recorded() {
 			continue
 		}
 		if status.VMDigest != pod.VMDigest() || now.Before(l.resting[pod.Ref]) {
@@ -38,21 +38,20 @@ func (l *Loop) record(ctx context.Context, seen *look, workers *sync.WaitGroup) 
 		}
 		l.start(ctx, workers, pod.Ref, func() {
 			if err := recordOne(ctx, recorder, pod); err != nil {
-				l.rest(pod.Ref, failureRest)
+				l.rest(pod.Ref)
 				l.opt.Log.V(1).Info("the manifest is not kept with its pod", "pod", pod.Ref.String(), "cause", err.Error())
 			}
 		})
 	}
 }
 
-// recorded tells whether what the manifest says is kept with the pod.
-func (l *Loop) recorded(pod *schema.Pod, status *schema.PodStatus) bool {
-	known := l.planner.pair(pod, status)
-	if known == nil {
-		return sameWords(pod, status.Spec)
+// recorded tells whether what the manifest says is kept with the pod, whose status there is.
+func (c *couple) recorded() bool {
+	if c.known == nil {
+		return sameWords(c.pod, c.status.Spec)
 	}
-	known.recorded = known.recorded || sameWords(pod, status.Spec)
-	return known.recorded
+	c.known.recorded = c.known.recorded || sameWords(c.pod, c.status.Spec)
+	return c.known.recorded
 }
 
 // recordLimit bounds one Record.

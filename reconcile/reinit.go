@@ -3,6 +3,7 @@ package reconcile
 import (
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/firkin-dev/firkin-reconcile/schema"
 )
@@ -101,9 +102,12 @@ func (d *podDiffer) emptied() map[string]string {
 	if len(d.pod.InitContainers) == 0 || len(d.pod.EmptyDirs)+len(d.pod.Volumes) == 0 || !d.needed() {
 		return nil
 	}
-	died := slices.ContainsFunc(d.status.Containers, func(c schema.ContainerStatus) bool {
-		return !c.Init && c.State != schema.ContainerRunning && c.Reason == schema.ReasonMachineDied
-	})
+	died := time.Time{} // of the last VM, as far as it shows
+	for _, c := range d.status.Containers {
+		if !c.Init && c.State != schema.ContainerRunning && c.Reason == schema.ReasonMachineDied && c.FinishedAt.After(died) {
+			died = c.FinishedAt
+		}
+	}
 	found := make(map[string]string)
 	for i := range d.pod.InitContainers {
 		c := &d.pod.InitContainers[i]
@@ -112,7 +116,7 @@ func (d *podDiffer) emptied() map[string]string {
 			continue
 		}
 		for _, m := range c.Mounts {
-			if d.isEmptied(m.Volume, died) {
+			if d.isEmptied(m.Volume, s.StartedAt.Before(died)) {
 				found[c.Name] = m.Volume
 				break
 			}
@@ -121,8 +125,8 @@ func (d *podDiffer) emptied() map[string]string {
 	return found
 }
 
-// isEmptied tells whether the content of a volume is lost, now or in this round; died: a
-// VM died under containers of the pod.
+// isEmptied tells whether the content of a volume is lost, now or in this round; died: the
+// VM died since it was made.
 func (d *podDiffer) isEmptied(name string, died bool) bool {
 	if d.heldVolumes[name] {
 		return false

@@ -19,6 +19,7 @@ func vmChange(old, new *schema.Pod) string {
 	note("CPUs", old.VM.CPUs, new.VM.CPUs)
 	note("memory", mebibytes(old.VM.MemoryBytes), mebibytes(new.VM.MemoryBytes))
 	note("store size", mebibytes(old.VM.StoreBytes), mebibytes(new.VM.StoreBytes))
+	note("untrusted", old.VM.Untrusted, new.VM.Untrusted)
 	note("hostname", old.Hostname, new.Hostname)
 	note("subdomain", orNone(old.Network.Subdomain), orNone(new.Network.Subdomain))
 	note("setHostnameAsFQDN", old.Network.FQDN, new.Network.FQDN)

@@ -2,6 +2,7 @@ package reconcile
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"time"
 
@@ -15,14 +16,21 @@ func (l *Loop) act(ctx context.Context, seen *look, workers *sync.WaitGroup) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for ref, until := range l.resting {
-		switch {
-		case !now.Before(until):
+		if !now.Before(until) {
 			delete(l.resting, ref)
-		case seen.rested.IsZero() || until.Before(seen.rested):
-			seen.rested = until
+			continue
 		}
+		seen.rest(until)
 	}
-	l.queue = queue{pods: l.inTurn(seen.plan.Actions), stale: seen.stale, until: now.Add(queueLimit)}
+	planned := slices.DeleteFunc(l.inTurn(seen.plan.Actions), func(actions []Action) bool {
+		until := l.done.until(actions, now)
+		if !now.Before(until) {
+			return false
+		}
+		seen.rest(until)
+		return true
+	})
+	l.queue = queue{pods: planned, stale: seen.stale, until: now.Add(queueLimit)}
 	l.fill(ctx, workers)
 	l.record(ctx, seen, workers)
 	seen.busy = max(len(l.busy), len(seen.stale))
@@ -119,11 +127,11 @@ func (l *Loop) start(ctx context.Context, workers *sync.WaitGroup, ref schema.Re
 	})
 }
 
-// rest leaves a pod alone for so long.
-func (l *Loop) rest(ref schema.Ref, d time.Duration) {
+// rest leaves a pod alone for a moment.
+func (l *Loop) rest(ref schema.Ref) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.resting[ref] = time.Now().Add(d)
+	l.resting[ref] = time.Now().Add(failureRest)
 }
 
 // work does a pod's actions in order, up to the first that fails: what comes after it
@@ -134,7 +142,7 @@ func (l *Loop) work(ctx context.Context, actions []Action) {
 			return
 		}
 		if l.do(ctx, a) != nil {
-			l.rest(a.Pod, failureRest)
+			l.rest(a.Pod)
 			return
 		}
 		l.mu.Lock()
@@ -142,9 +150,8 @@ func (l *Loop) work(ctx context.Context, actions []Action) {
 		l.mu.Unlock()
 	}
 	l.mu.Lock()
-	rest := l.done.note(actions, time.Now())
-	l.mu.Unlock()
-	l.rest(actions[0].Pod, rest)
+	defer l.mu.Unlock()
+	l.done.note(actions, time.Now())
 }
 
 // limitOf bounds an action: a boot, the pull of a large image (for a container or a volume),

@@ -151,6 +151,7 @@ func (w *world) endMachine(ctx context.Context, t *rapid.T) {
 	if how == "dies" {
 		err = w.host.world.Kill(m.ID())
 	} else {
+		w.ledger.anew(name)
 		err = m.Delete(ctx)
 	}
 	if err != nil {

@@ -261,6 +261,18 @@ func (l *ledger) ended(a reconcile.Action, err error) {
 	}
 }
 
+// anew forgets what failed about a pod's machine, which somebody deletes: that it died before is
+// then no reason to put off another.
+func (l *ledger) anew(pod string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for slot, f := range l.failing {
+		if f.what.pod == refOf(pod) && f.what.kind == reconcile.KindPod {
+			delete(l.failing, slot)
+		}
+	}
+}
+
 // planned tells whether what is held changed.
 func (l *ledger) planned(plan reconcile.Plan) bool {
 	text := ""
