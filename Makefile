@@ -66,7 +66,7 @@ bench: deps build guest ## run the benchmarks (real VMs; about 15 minutes)
 bench-compare: deps build guest ## compare with podman and kubeconform on this machine (root; ROUNDS=7)
 	scripts/bench-compare $(ROUNDS)
 
-faults: deps build guest ## break things around real VMs and see that no pod is lost (about an hour; FAULTS=TestRandomKill for one)
+faults: deps build guest ## break things around real VMs and see that no pod is lost (about 75 minutes; FAULTS=TestRandomKill for one)
 	FIRKIN_REQUIRE_VMS=1 FIRKIN_FAULTS=all FIRKIN_BINARY=$(CURDIR)/$(BIN) go test -timeout 100m -v -run '$(or $(FAULTS),.)' ./test/faults
 
 soak: deps build guest ## mix faults around real VMs for DURATION (default 30m; FIRKIN_SEED repeats one) and print counts

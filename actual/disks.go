@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 
+	"github.com/firkin-dev/firkin-reconcile/driver"
 	"github.com/firkin-dev/firkin-reconcile/guest/agentpb"
 	"github.com/firkin-dev/firkin-reconcile/schema"
 )
@@ -41,6 +42,19 @@ func volumeState(pod *agentpb.PodState, name string) *agentpb.VolumeState {
 	return nil
 }
 
+// attach and detach are the machine's own, within callTimeout: they ask its holder, which may hang.
+func (m *machine) attach(ctx context.Context, disk driver.Disk) error {
+	ctx, cancel := limit(ctx, callTimeout)
+	defer cancel()
+	return m.handle.AttachDisk(ctx, disk)
+}
+
+func (m *machine) detach(ctx context.Context, disk string) error {
+	ctx, cancel := limit(ctx, callTimeout)
+	defer cancel()
+	return m.handle.DetachDisk(ctx, disk)
+}
+
 // diskUsed tells whether anything in the pod is on the disk.
 func (o *Observer) diskUsed(m *machine, disk string) bool {
 	o.mu.Lock()
@@ -66,7 +80,7 @@ func (o *Observer) letGo(ctx context.Context, m *machine, disk string) {
 		return
 	}
 	// gofail: var diskDetaching struct{}
-	if err := m.handle.DetachDisk(ctx, disk); err != nil {
+	if err := m.detach(ctx, disk); err != nil {
 		o.mu.Lock()
 		name := m.info.Spec.Name
 		o.mu.Unlock()
@@ -81,7 +95,7 @@ func (o *Observer) takeBack(ctx context.Context, m *machine, disk string) error 
 	if o.diskUsed(m, disk) {
 		return nil
 	}
-	if err := m.handle.DetachDisk(ctx, disk); err != nil {
+	if err := m.detach(ctx, disk); err != nil {
 		return fmt.Errorf("take back the disk: %w", err)
 	}
 	return nil

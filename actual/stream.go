@@ -35,7 +35,7 @@ var errStreamStalled = fmt.Errorf("nothing of the image was taken for %s", strea
 // running machine its content is sent into the pod's store, once: the guest then has it as
 // if it were attached, until a trim after its last use.
 func (o *Observer) bringImage(ctx context.Context, m *machine, agent agentpb.AgentClient, disk driver.Disk, clock *stopwatch) error {
-	cannot := m.handle.AttachDisk(ctx, disk)
+	cannot := m.attach(ctx, disk)
 	clock.lap("attach")
 	if cannot == nil {
 		return nil

@@ -70,7 +70,7 @@ func (o *Observer) addVolume(ctx context.Context, m *machine, agent agentpb.Agen
 // attachClaim attaches the disk of a claim, which the guest writes to: unlike an image it has
 // to be the host's own.
 func attachClaim(ctx context.Context, m *machine, disk driver.Disk, clock *stopwatch) error {
-	err := m.handle.AttachDisk(ctx, disk)
+	err := m.attach(ctx, disk)
 	clock.lap("attach")
 	if errors.Is(err, driver.ErrUnsupported) {
 		return fmt.Errorf("%w: claims cannot be used on this host; an emptyDir or a hostPath can: %w", errNoClaims, err)

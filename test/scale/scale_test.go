@@ -30,7 +30,7 @@ func (f *fleet) change(i, version int) time.Duration {
 	f.write(i, fmt.Sprint("v", version+1))
 	took := (<-f.seen.started).Sub(began)
 	f.seen.rest(f.tb)
-	return took - settle - settle/10
+	return took - settle
 }
 
 // kill ends a machine and returns how long it took until the first action on its pod.
@@ -57,48 +57,69 @@ func (f *fleet) kill(i int) time.Duration {
 	return 0
 }
 
-// measure changes so many of n manifests one after the other and logs how long it took.
-func (f *fleet) measure(n, changes int) {
+// changes is how many manifests are changed to measure how long it takes.
+const changes = 300
+
+// measure changes manifests of n one after the other and reports how long it took until their
+// actions began, and what each costs with all that it causes.
+func (f *fleet) measure(b *testing.B, n int) {
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
-	allocated, used := m.TotalAlloc, cpu(f.tb)
+	allocated, used := m.TotalAlloc, cpu(b)
 	var took []time.Duration
 	for k := range changes {
 		took = append(took, f.change((k*7919)%n, k))
 	}
+	used = cpu(b) - used
 	runtime.ReadMemStats(&m)
 	slices.Sort(took)
-	f.tb.Logf("a changed file to its action: p50 %s, p99 %s, most %s; %d KiB and %s of CPU each, with what the action causes",
-		took[changes/2], took[changes*99/100], took[changes-1], (m.TotalAlloc-allocated)/uint64(changes)>>10, (cpu(f.tb)-used)/time.Duration(changes))
+	b.ReportMetric(milliseconds(took[changes/2]), "change-p50-ms")
+	b.ReportMetric(milliseconds(took[changes*99/100-1]), "change-p99-ms")
+	b.ReportMetric(milliseconds(took[changes-1]), "change-max-ms")
+	b.ReportMetric(milliseconds(used)/changes, "change-cpu-ms")
+	b.ReportMetric(float64(m.TotalAlloc-allocated)/changes/(1<<20), "change-alloc-MiB")
+}
+
+// idle is how long a fleet is left alone to measure what it needs at rest.
+const idle = time.Minute
+
+// reportRest reports what is needed at rest.
+func reportRest(b *testing.B) {
+	used := cpu(b)
+	time.Sleep(idle)
+	b.ReportMetric(100*(cpu(b)-used).Seconds()/idle.Seconds(), "idle-%core")
+	b.ReportMetric(float64(rss(b))/(1<<20), "rss-MiB")
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	b.ReportMetric(float64(m.HeapAlloc)/(1<<20), "live-MiB")
+	b.ReportMetric(float64(m.StackInuse)/(1<<20), "stack-MiB")
+	b.ReportMetric(0, "ns/op") // of no meaning: each benchmark is one run
 }
 
 // BenchmarkFleet takes a fleet of simulated pods from nothing to convergence, changes
-// manifests one after the other, and lets it rest.
+// manifests one after the other, ends machines, and lets it rest. Run it once (-benchtime 1x).
 func BenchmarkFleet(b *testing.B) {
 	n := size(b, 10_000)
 	f := newFleet(b, n)
 	began, used := time.Now(), cpu(b)
 	f.run()
-	b.Logf("%d pods: converged in %.1f s, %.1f s of CPU", n, time.Since(began).Seconds(), (cpu(b) - used).Seconds())
-	runtime.GC()
-	var m runtime.MemStats
-	runtime.ReadMemStats(&m)
-	b.Logf("heap %d MiB, stacks %d MiB, %d goroutines, RSS %d MiB", m.HeapInuse>>20, m.StackInuse>>20, runtime.NumGoroutine(), rss(b)>>20)
+	b.ReportMetric(time.Since(began).Seconds(), "converge-s")
+	b.ReportMetric((cpu(b) - used).Seconds(), "converge-cpu-s")
+	b.ReportMetric(float64(peak(b))/(1<<20), "converge-peak-MiB")
 
-	f.measure(n, 100)
+	f.measure(b, n)
 
 	var took []time.Duration
 	for k := range 20 {
 		took = append(took, f.kill((k*104729)%n))
 	}
 	slices.Sort(took)
-	b.Logf("a machine that died to its action: p50 %s, most %s", took[10], took[19])
-
-	const idle = time.Minute
-	used = cpu(b)
-	time.Sleep(idle)
-	b.Logf("idle: %.2f%% of a core", 100*(cpu(b)-used).Seconds()/idle.Seconds())
+	b.ReportMetric(milliseconds(took[10]), "death-p50-ms")
+	reportRest(b)
 }
+
+func milliseconds(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
 
 // cpu is the processor time that this process has used.
 func cpu(tb testing.TB) time.Duration {
@@ -110,16 +131,22 @@ func cpu(tb testing.TB) time.Duration {
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
-// rss is this process' resident memory in bytes, 0 where it cannot be told.
-func rss(tb testing.TB) int {
+// rss is this process' resident memory in bytes, peak the most that it ever was.
+func rss(tb testing.TB) int { return statusBytes(tb, "VmRSS:") }
+
+func peak(tb testing.TB) int { return statusBytes(tb, "VmHWM:") }
+
+// statusBytes is a size of /proc/self/status, 0 where there is none.
+func statusBytes(tb testing.TB, name string) int {
 	tb.Helper()
-	text, err := os.ReadFile("/proc/self/statm")
+	text, err := os.ReadFile("/proc/self/status")
 	if err != nil {
 		return 0
 	}
-	pages, err := strconv.Atoi(strings.Fields(string(text))[1])
+	_, after, _ := strings.Cut(string(text), name)
+	kib, err := strconv.Atoi(strings.Fields(after)[0])
 	if err != nil {
 		tb.Fatal(err)
 	}
-	return pages * os.Getpagesize()
+	return kib << 10
 }

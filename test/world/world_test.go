@@ -123,10 +123,7 @@ func (w *world) finish(ctx context.Context) error {
 		return err
 	}
 	w.story.tell("all faults stop; all manifests are as they should be")
-	why, err := w.left(ctx)
-	for until := time.Now().Add(convergeLimit); err == nil && why != "" && time.Now().Before(until); why, err = w.left(ctx) {
-		time.Sleep(10 * time.Second)
-	}
+	why, err := w.settled(ctx)
 	if err != nil {
 		return err
 	}
@@ -134,8 +131,6 @@ func (w *world) finish(ctx context.Context) error {
 		w.story.wrong(lost, "%s", why)
 		return nil
 	}
-	// A wait for a container that ended, or a manifest to be kept, may still come.
-	time.Sleep(consequences + time.Second)
 	w.story.tell("converged")
 	if err := w.audit.step(ctx, w); err != nil {
 		return err
@@ -153,6 +148,26 @@ func (w *world) finish(ctx context.Context) error {
 		w.story.wrong(lost, "%s later: %s", w.quiet, why)
 	}
 	return err
+}
+
+// settled waits until all is as it should be, and still is so when what was under way has
+// had its consequences; it says what is not.
+func (w *world) settled(ctx context.Context) (why string, err error) {
+	for until := time.Now().Add(convergeLimit); time.Now().Before(until); {
+		if why, err = w.left(ctx); err != nil {
+			return "", err
+		}
+		if why != "" {
+			time.Sleep(10 * time.Second)
+			continue
+		}
+		// A wait for a container that ended, or a manifest to be kept, may still come.
+		time.Sleep(consequences + time.Second)
+		if why, err = w.left(ctx); err != nil || why == "" {
+			return "", err
+		}
+	}
+	return why, nil
 }
 
 // heal ends all that is wrong.
