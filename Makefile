@@ -12,7 +12,7 @@ GOLANGCI           := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.
 PROTOC_GEN_GO      := google.golang.org/protobuf/cmd/protoc-gen-go@v1.36.12
 PROTOC_GEN_GO_GRPC := google.golang.org/grpc/cmd/protoc-gen-go-grpc@v1.6.2
 
-GO_FILES := $(shell git ls-files --cached --others --exclude-standard '*.go' go.mod go.sum 2>/dev/null)
+GO_FILES := $(wildcard $(shell git ls-files --cached --others --exclude-standard '*.go' go.mod go.sum 2>/dev/null))
 
 .PHONY: help deps build sign guest demo test check bench bench-compare clean generate fuzz faults soak crash world vuln sbom reproducible
 
