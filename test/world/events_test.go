@@ -149,6 +149,7 @@ func (w *world) endMachine(ctx context.Context, t *rapid.T) {
 	}
 	w.audit.disturb(name)
 	if how == "dies" {
+		w.ledger.mayGo(name)
 		err = w.host.world.Kill(m.ID())
 	} else {
 		w.ledger.anew(name)

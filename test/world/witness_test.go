@@ -273,6 +273,18 @@ func (l *ledger) anew(pod string) {
 	}
 }
 
+// mayGo forgets that a pod could not be removed: its machine dies, which may have been what
+// that waited for.
+func (l *ledger) mayGo(pod string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for slot, f := range l.failing {
+		if f.what.pod == refOf(pod) && f.what.kind == reconcile.KindPod && f.what.typ == reconcile.Remove {
+			delete(l.failing, slot)
+		}
+	}
+}
+
 // planned tells whether what is held changed.
 func (l *ledger) planned(plan reconcile.Plan) bool {
 	text := ""
