@@ -206,7 +206,8 @@ func (h *host) how(id string) string {
 	return h.silent[id]
 }
 
-// silentFor is how long a pod's machine has not answered that lives: since it was started, at most.
+// silentFor is how long a pod's machine has not answered that lives. One that has only just been
+// started does not count: a look may be from before.
 func (h *host) silentFor(ctx context.Context, pod string) time.Duration {
 	h.mu.Lock()
 	since := maps.Clone(h.since)
@@ -225,8 +226,8 @@ func (h *host) silentFor(ctx context.Context, pod string) time.Duration {
 			continue
 		}
 		info, err := m.Info(ctx)
-		if err == nil && info.Spec.Name == "default/"+pod && info.State != driver.StateStopped {
-			longest = max(longest, min(time.Since(at), time.Since(info.StartedAt)))
+		if err == nil && info.Spec.Name == "default/"+pod && info.State != driver.StateStopped && time.Since(info.StartedAt) > time.Second {
+			longest = max(longest, time.Since(at))
 		}
 	}
 	return longest

@@ -20,7 +20,7 @@ import (
 
 // Sequences of each bug that is put in at most; plainSequences are those of a plain run.
 const (
-	bugSequences = 300
+	bugSequences = 1000
 	// workers run sequences side by side.
 	workers = 2
 	// tellEvery is after how many sequences a long run tells how far it is.
@@ -170,8 +170,9 @@ func (r *runner) note(w *world, steps int) {
 		fmt.Fprintf(os.Stderr, "%s so far\n", &r.tally)
 	}
 	r.tally.steps += steps
-	r.tally.actions += w.ledger.total
-	r.tally.failures += w.ledger.failed
+	actions, failures := w.ledger.totals()
+	r.tally.actions += actions
+	r.tally.failures += failures
 	r.tally.lives += w.lives
 	r.tally.shown += time.Since(w.story.began)
 	r.keep(w, property)

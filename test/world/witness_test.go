@@ -298,6 +298,13 @@ func (l *ledger) planned(plan reconcile.Plan) bool {
 	return news
 }
 
+// totals is how many actions there were, and how many of them failed.
+func (l *ledger) totals() (actions, failures int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.total, l.failed
+}
+
 // count is how many actions there were.
 func (l *ledger) count() int {
 	l.mu.Lock()
