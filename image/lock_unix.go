@@ -8,7 +8,7 @@ import (
 	"os"
 	"time"
 
-	"golang.org/x/sys/unix"
+	"github.com/firkin-dev/firkin-reconcile/internal/filelock"
 )
 
 // lockPoll is how often a lock held elsewhere is tried again.
@@ -21,20 +21,10 @@ func tryLock(path string) (f *os.File, ok bool, err error) {
 	if err != nil {
 		return nil, false, err
 	}
-	for {
-		err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
-		if !errors.Is(err, unix.EINTR) {
-			break
-		}
-	}
-	if err == nil {
+	if ok, err = filelock.Try(f); ok {
 		return f, true, nil
 	}
-	f.Close()
-	if errors.Is(err, unix.EWOULDBLOCK) {
-		return nil, false, nil
-	}
-	return nil, false, &os.PathError{Op: "flock", Path: path, Err: err}
+	return nil, false, errors.Join(err, f.Close())
 }
 
 // lock waits for the lock file at path.

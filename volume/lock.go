@@ -8,7 +8,7 @@ import (
 	"path/filepath"
 	"time"
 
-	"golang.org/x/sys/unix"
+	"github.com/firkin-dev/firkin-reconcile/internal/filelock"
 )
 
 // lockPoll is how often a lock that another process holds is tried again.
@@ -20,20 +20,8 @@ func (s *Store) lock(ctx context.Context) (*os.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	for {
-		err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
-		switch {
-		case err == nil:
-			return f, nil
-		case errors.Is(err, unix.EINTR):
-			continue
-		case !errors.Is(err, unix.EWOULDBLOCK):
-			return nil, errors.Join(fmt.Errorf("lock volumes: %w", err), f.Close())
-		}
-		select {
-		case <-ctx.Done():
-			return nil, errors.Join(fmt.Errorf("wait for another process with the volumes: %w", context.Cause(ctx)), f.Close())
-		case <-time.After(lockPoll):
-		}
+	if err := filelock.Wait(ctx, f, lockPoll); err != nil {
+		return nil, errors.Join(fmt.Errorf("wait for another process with the volumes: %w", err), f.Close())
 	}
+	return f, nil
 }

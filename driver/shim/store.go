@@ -2,7 +2,6 @@ package shim
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -11,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/firkin-dev/firkin-reconcile/driver/ext4"
+	"github.com/firkin-dev/firkin-reconcile/internal/filelock"
 )
 
 // blankVersion names the way blank stores are made; a change makes new ones.
@@ -46,17 +46,8 @@ func (d *Driver) blank(ctx context.Context, size int64) (string, error) {
 	defer lock.Close()
 	ctx, cancel := context.WithTimeout(ctx, ext4.FormatLimit)
 	defer cancel()
-	for {
-		err := flock(lock, unix.LOCK_EX|unix.LOCK_NB)
-		if err == nil {
-			break
-		}
-		if !errors.Is(err, errLocked) {
-			return "", err
-		}
-		if err := pause(ctx, 10*time.Millisecond); err != nil {
-			return "", fmt.Errorf("wait for another process to make a blank store: %w", err)
-		}
+	if err := filelock.Wait(ctx, lock, 10*time.Millisecond); err != nil {
+		return "", fmt.Errorf("wait for another process to make a blank store: %w", err)
 	}
 	if exists(path) {
 		return path, nil

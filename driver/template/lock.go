@@ -8,7 +8,7 @@ import (
 	"path/filepath"
 	"time"
 
-	"golang.org/x/sys/unix"
+	"github.com/firkin-dev/firkin-reconcile/internal/filelock"
 )
 
 // turnPoll is how often a turn that another process has is asked for again.
@@ -21,10 +21,7 @@ func tryLock(path string) (release func(), ok bool, err error) {
 	if err != nil {
 		return nil, false, err
 	}
-	switch err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); {
-	case errors.Is(err, unix.EWOULDBLOCK):
-		return nil, false, f.Close()
-	case err != nil:
+	if ok, err = filelock.Try(f); !ok {
 		return nil, false, errors.Join(err, f.Close())
 	}
 	return func() { _ = f.Close() }, true, nil
@@ -36,20 +33,12 @@ func (s *Store) Turn(ctx context.Context) (release func(), err error) {
 	if err := os.MkdirAll(s.dir, 0o700); err != nil {
 		return nil, fmt.Errorf("wait for a turn: %w", err)
 	}
-	tick := time.NewTicker(turnPoll)
-	defer tick.Stop()
-	for {
-		release, ok, err := tryLock(filepath.Join(s.dir, ".turn"))
-		if err != nil {
-			return nil, fmt.Errorf("wait for a turn: %w", err)
-		}
-		if ok {
-			return release, nil
-		}
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			return nil, fmt.Errorf("wait for a turn: %w", context.Cause(ctx))
-		}
+	f, err := os.OpenFile(filepath.Join(s.dir, ".turn"), os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("wait for a turn: %w", err)
 	}
+	if err := filelock.Wait(ctx, f, turnPoll); err != nil {
+		return nil, errors.Join(fmt.Errorf("wait for a turn: %w", err), f.Close())
+	}
+	return func() { _ = f.Close() }, nil
 }

@@ -19,8 +19,7 @@ import (
 	"strings"
 	"time"
 
-	"golang.org/x/sys/unix"
-
+	"github.com/firkin-dev/firkin-reconcile/internal/filelock"
 	"github.com/firkin-dev/firkin-reconcile/network"
 )
 
@@ -245,24 +244,14 @@ func (r Registry) lock(ctx context.Context) (unlock func(), err error) {
 	if err != nil {
 		return nil, fmt.Errorf("lock network registry: %w", err)
 	}
-	for {
-		err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
-		if err == nil {
-			if err := os.MkdirAll(r.path(namesDir), 0o700); err != nil {
-				return nil, errors.Join(fmt.Errorf("open network registry: %w", err), f.Close())
-			}
-			return func() {
-				r.tidy()
-				_ = f.Close()
-			}, nil
-		}
-		if !errors.Is(err, unix.EWOULDBLOCK) && !errors.Is(err, unix.EINTR) {
-			return nil, errors.Join(fmt.Errorf("lock network registry: %w", err), f.Close())
-		}
-		select {
-		case <-ctx.Done():
-			return nil, errors.Join(fmt.Errorf("lock network registry: %w", context.Cause(ctx)), f.Close())
-		case <-time.After(lockPoll):
-		}
+	if err := filelock.Wait(ctx, f, lockPoll); err != nil {
+		return nil, errors.Join(fmt.Errorf("lock network registry: %w", err), f.Close())
 	}
+	if err := os.MkdirAll(r.path(namesDir), 0o700); err != nil {
+		return nil, errors.Join(fmt.Errorf("open network registry: %w", err), f.Close())
+	}
+	return func() {
+		r.tidy()
+		_ = f.Close()
+	}, nil
 }
