@@ -56,10 +56,8 @@ func ofTrim(f schema.Failure) bool {
 
 // ofBoot: the failure is one of having a machine at all.
 func ofBoot(f schema.Failure) bool {
-	return f.Kind == string(reconcile.KindPod) && f.Reason != reasonTrim && !ofRemoval(f)
+	return f.Kind == string(reconcile.KindPod) && f.Reason != reasonTrim && !f.OfRemoval()
 }
-
-func ofRemoval(f schema.Failure) bool { return f.Reason == schema.ReasonRemoveFailed }
 
 // failureOf turns a failed action into what is remembered of it.
 func failureOf(a reconcile.Action, err error) schema.Failure {

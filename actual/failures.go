@@ -143,7 +143,7 @@ func (f *failures) add(ref schema.Ref, spec *schema.Pod, failure schema.Failure)
 	case ofTrim(failure) && !ofTrim(list[i]):
 		return
 	default:
-		if list[i].Digest == failure.Digest && ofTrim(failure) == ofTrim(list[i]) && ofRemoval(failure) == ofRemoval(list[i]) {
+		if list[i].Digest == failure.Digest && ofTrim(failure) == ofTrim(list[i]) && failure.OfRemoval() == list[i].OfRemoval() {
 			failure.Attempts = max(list[i].Attempts, 0) + 1
 		}
 		list[i] = failure

@@ -17,8 +17,6 @@ func (o *Observer) takeFrom(ctx context.Context, pod, disk string) bool {
 		return false
 	}
 	defer m.adding.Unlock()
-	ctx, cancel := limit(ctx, callTimeout)
-	defer cancel()
 	o.ask(ctx, m)
 	o.mu.Lock()
 	heard := m.up() && m.silent == nil
@@ -26,7 +24,7 @@ func (o *Observer) takeFrom(ctx context.Context, pod, disk string) bool {
 	if !heard || o.diskUsed(m, disk) {
 		return false
 	}
-	if err := m.handle.DetachDisk(ctx, disk); err != nil {
+	if err := m.detach(ctx, disk); err != nil {
 		o.log.Info("the disk of a claim that a pod does not use stays attached to it", "pod", pod, "disk", disk, "cause", err.Error())
 		return false
 	}

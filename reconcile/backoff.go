@@ -73,10 +73,6 @@ func latestFailure(list []schema.Failure, kind Kind, name string, counts func(sc
 
 func anyFailure(schema.Failure) bool { return true }
 
-// ofRemoval accepts failed removals only: that an object does not boot, or its image cannot be
-// pulled, is no reason to put off its removal.
-func ofRemoval(f schema.Failure) bool { return f.Reason == schema.ReasonRemoveFailed }
-
 // failureOf returns the standing failure of an object under the given spec digest; one
 // of another digest does not count, since what failed was something else.
 func failureOf(s *schema.PodStatus, kind Kind, name, digest string) (schema.Failure, bool) {

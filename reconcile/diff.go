@@ -179,7 +179,7 @@ func (d *differ) remove(status *schema.PodStatus) {
 		d.notRemoved(status, unanswered(status))
 		return
 	}
-	if f, at, ok := backsOff(status.Failures, KindPod, status.Name, ofRemoval, &d.clock); ok && exists(status) {
+	if f, at, ok := backsOff(status.Failures, KindPod, status.Name, schema.Failure.OfRemoval, &d.clock); ok && exists(status) {
 		d.plan.Pending = append(d.plan.Pending, failed(status.Ref, f, at))
 		return
 	}

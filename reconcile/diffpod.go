@@ -115,7 +115,9 @@ func (d *podDiffer) lacking(kind Kind, name, reason string) {
 func (d *podDiffer) attempt(a Action) bool {
 	counts := anyFailure
 	if a.Type == Remove {
-		counts = ofRemoval
+		// That an object does not boot, or its image cannot be pulled, is no reason to put off
+		// its removal.
+		counts = schema.Failure.OfRemoval
 	}
 	if f, at, ok := backsOff(d.status.Failures, a.Kind, a.Name, counts, &d.clock); ok {
 		d.pending = append(d.pending, failed(d.pod.Ref, f, at))

@@ -306,3 +306,6 @@ type Failure struct {
 	Reason   string    `json:"reason"` // ErrImagePull, BootFailed, ...
 	Message  string    `json:"message"`
 }
+
+// OfRemoval tells whether it is a removal that failed.
+func (f Failure) OfRemoval() bool { return f.Reason == ReasonRemoveFailed }

@@ -259,8 +259,8 @@ func (a *Agent) storeUsage(ctx context.Context) (*agentpb.StoreUsage, error) {
 		return usage, err
 	}
 	kept, err := keeper.Images(ctx)
-	if err != nil {
-		return nil, err
+	if err != nil || len(kept) == 0 {
+		return usage, err
 	}
 	for _, disk := range a.imagesInUse() {
 		delete(kept, disk)

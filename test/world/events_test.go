@@ -10,6 +10,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/firkin-dev/firkin-reconcile/guest/agentpb"
+	"github.com/firkin-dev/firkin-reconcile/reconcile"
 )
 
 // events are what may happen, by name.
@@ -149,10 +150,10 @@ func (w *world) endMachine(ctx context.Context, t *rapid.T) {
 	}
 	w.audit.disturb(name)
 	if how == "dies" {
-		w.ledger.mayGo(name)
+		w.ledger.forgive(name, reconcile.Remove)
 		err = w.host.world.Kill(m.ID())
 	} else {
-		w.ledger.anew(name)
+		w.ledger.forgive(name, reconcile.Add, reconcile.Remove, reconcile.Trim)
 		err = m.Delete(ctx)
 	}
 	if err != nil {

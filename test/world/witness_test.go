@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -261,28 +262,14 @@ func (l *ledger) ended(a reconcile.Action, err error) {
 	}
 }
 
-// anew forgets what failed about a pod's machine, which somebody deletes: that it died before is
-// then no reason to put off another.
-func (l *ledger) anew(pod string) {
+// forgive forgets the failed actions of these types on a pod's machine: what happens to it is a
+// reason to try again.
+func (l *ledger) forgive(pod string, types ...reconcile.ActionType) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for slot, f := range l.failing {
-		if f.what.pod == refOf(pod) && f.what.kind == reconcile.KindPod {
-			delete(l.failing, slot)
-		}
-	}
-}
-
-// mayGo forgets that a pod could not be removed: its machine dies, which may have been what
-// that waited for.
-func (l *ledger) mayGo(pod string) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	for slot, f := range l.failing {
-		if f.what.pod == refOf(pod) && f.what.kind == reconcile.KindPod && f.what.typ == reconcile.Remove {
-			delete(l.failing, slot)
-		}
-	}
+	maps.DeleteFunc(l.failing, func(_ string, f failing) bool {
+		return f.what.pod == refOf(pod) && f.what.kind == reconcile.KindPod && slices.Contains(types, f.what.typ)
+	})
 }
 
 // planned tells whether what is held changed.
