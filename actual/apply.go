@@ -209,7 +209,8 @@ func (o *Observer) trim(ctx context.Context, m *machine, agent agentpb.AgentClie
 	}
 	// gofail: var podTrimmed struct{}
 	o.mu.Lock()
-	m.trimmedAt, m.view = time.Now(), nil
+	m.trimmedAt = time.Now()
+	o.outdate(m)
 	o.mu.Unlock()
 	result := reconcile.Result{TrimmedBytes: int64(min(answer.GetTrimmedBytes(), 1<<62))}
 	if err := o.heard(m, answer.GetPod()); err != nil {

@@ -103,12 +103,14 @@ func (o *Observer) createMachine(ctx context.Context, pod *schema.Pod) (*machine
 		o.tick++
 		m = newMachine(handle, o.tick)
 		o.machines[spec.ID] = m
+		o.shown = nil
 	}
 	o.know(m, driver.Info{Spec: spec, State: driver.StateUnknown})
 	if m.made != nil {
 		m.share(pod)
 	}
 	m.booted()
+	o.outdate(m)
 	if o.follow != nil {
 		o.follow(m)
 	}
@@ -138,6 +140,7 @@ func (o *Observer) startMachine(ctx context.Context, m *machine, pod *schema.Pod
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	m.booted()
+	o.outdate(m)
 	return nil
 }
 

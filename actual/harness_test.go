@@ -107,7 +107,7 @@ func (p *pods) up(pod *schema.Pod) {
 	}
 }
 
-func (p *pods) all() []schema.PodStatus {
+func (p *pods) all() []*schema.PodStatus {
 	p.t.Helper()
 	s, err := p.Pods(p.t.Context())
 	if err != nil || !s.Known {
@@ -121,7 +121,7 @@ func (p *pods) status(ref schema.Ref) schema.PodStatus {
 	p.t.Helper()
 	for _, s := range p.all() {
 		if s.Ref == ref {
-			return s
+			return *s
 		}
 	}
 	return schema.PodStatus{}

@@ -99,9 +99,17 @@ func (o *Observer) take(m *machine, pod *agentpb.PodState, silent error) bool {
 	return news
 }
 
+// outdate has the status of a machine made anew. The caller holds o.mu.
+func (o *Observer) outdate(m *machine) {
+	if m.view != nil {
+		m.view = nil
+		o.news = append(o.news, m)
+	}
+}
+
 // changed tells whoever waits. The caller holds o.mu.
 func (o *Observer) changed(m *machine) {
-	m.view = nil
+	o.outdate(m)
 	if o.wake != nil {
 		o.wake()
 	}
@@ -159,6 +167,7 @@ func (o *Observer) forget(m *machine) {
 func (o *Observer) leave(m *machine) {
 	m.unfollow()
 	o.made.remove(m)
+	o.shown = nil
 	if m.made != nil {
 		o.failures.drop(m.made.Ref, func(f schema.Failure) bool { return f.Reason == schema.ReasonMachineDied })
 	}

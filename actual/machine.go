@@ -40,10 +40,8 @@ type machine struct {
 	// askedAt is when it was last asked. streaming: its events are followed.
 	askedAt   time.Time
 	streaming bool
-	// view is the status made of the above; nil after a change. Its parts are shared.
+	// view is the status made of the above, never changed; nil after a change.
 	view *schema.PodStatus
-	// shown is where Observer.shown has its view; -1: nowhere.
-	shown int
 	// adding is held (for reading) while a volume is added, whose disk the agent may not know of yet.
 	adding sync.RWMutex
 	// kick tells the follower that the machine was booted.
@@ -52,7 +50,7 @@ type machine struct {
 }
 
 func newMachine(handle driver.Machine, born uint64) *machine {
-	m := &machine{handle: handle, born: born, silent: errNotAsked, kick: make(chan struct{}, 1), shown: -1}
+	m := &machine{handle: handle, born: born, silent: errNotAsked, kick: make(chan struct{}, 1)}
 	m.info.State = driver.StateUnknown
 	return m
 }
@@ -89,7 +87,7 @@ func (m *machine) booted() {
 	m.asks++
 	m.answered = m.asks
 	m.info.State = driver.StateUnknown
-	m.pod, m.silent, m.ending, m.view = nil, errNotAsked, false, nil
+	m.pod, m.silent, m.ending = nil, errNotAsked, false
 	select {
 	case m.kick <- struct{}{}:
 	default:

@@ -35,11 +35,11 @@ func (f madeFor) remove(m *machine) {
 // never the same.
 func (m *machine) share(pod *schema.Pod) {
 	own := *pod
-	own.Origin, own.Edition = schema.Origin{}, nil
+	own.Origin = schema.Origin{}
 	record := *m.made
-	record.Origin, record.Edition = schema.Origin{}, nil
+	record.Origin = schema.Origin{}
 	if reflect.DeepEqual(own, record) {
-		own.Origin, own.Edition = m.made.Origin, m.made.Edition
+		own.Origin = m.made.Origin
 		m.made = &own
 	}
 }
@@ -48,7 +48,11 @@ func (m *machine) share(pod *schema.Pod) {
 // holds o.mu.
 func (o *Observer) know(m *machine, info driver.Info) bool {
 	o.made.remove(m)
+	was := m.made
 	news := m.know(info)
+	if m.made != was {
+		o.shown = nil
+	}
 	if o.machines[m.handle.ID()] == m {
 		o.made.add(m)
 	}

@@ -79,7 +79,8 @@ type Observer struct {
 	made     madeFor             // those of machines that it is known of what they were made for
 	tick     uint64              // grows with every list begun and every machine made or deleted
 	deleted  map[string]uint64   // machines deleted here, by id, with the tick: a list under way may still hold them
-	shown    []schema.PodStatus  // the last answer of statuses, nil when it was of more than machines
+	shown    []*schema.PodStatus // the last answer of ofMachines; nil when it is to be made anew
+	news     []*machine          // those that changed since
 	wake     func()              // set while Run runs
 	follow   func(*machine)      // starts following one machine while Run runs
 }
@@ -228,6 +229,7 @@ func (o *Observer) adopt(handles []driver.Machine, began uint64) []*machine {
 		m := o.machines[h.ID()]
 		if m == nil {
 			m = newMachine(h, began)
+			o.shown = nil
 		}
 		listed[h.ID()] = m
 		current = append(current, m)

@@ -20,13 +20,52 @@ import (
 
 // statuses returns the mirror as pods, sorted by Ref. What did not change is not made again:
 // there may be thousands. The caller holds o.mu.
-func (o *Observer) statuses() []schema.PodStatus {
+func (o *Observer) statuses() []*schema.PodStatus {
+	list := o.ofMachines()
 	failures := o.failures.all()
 	if len(failures) == 0 {
-		if again := o.shownAgain(); again != nil {
-			return again
+		return list
+	}
+	list = slices.Clone(list)
+	for ref, failed := range failures {
+		i, seen := slices.BinarySearchFunc(list, ref, statusAt)
+		if !seen {
+			list = slices.Insert(list, i, &schema.PodStatus{Ref: ref, Source: failed.Source, Machine: schema.MachineAbsent, Spec: failed.Spec})
+		}
+		status := *list[i]
+		status.Failures = standing(failed.Failures, &status)
+		list[i] = &status
+	}
+	return list
+}
+
+func statusAt(s *schema.PodStatus, ref schema.Ref) int { return s.Ref.Compare(ref) }
+
+// ofMachines returns the statuses of the machines, sorted by Ref: those of the last time where
+// no machine came, went or changed its name, with what changed of them. The caller holds o.mu.
+func (o *Observer) ofMachines() []*schema.PodStatus {
+	changed := o.news
+	o.news = nil
+	if o.shown == nil {
+		return o.shownAnew()
+	}
+	if len(changed) > 0 {
+		o.shown = slices.Clone(o.shown)
+	}
+	for _, m := range changed {
+		if o.machines[m.handle.ID()] != m {
+			continue // a late word of one that is no more
+		}
+		if i, ok := slices.BinarySearchFunc(o.shown, m.made.Ref, statusAt); ok {
+			o.shown[i] = m.status(m.made.Ref)
 		}
 	}
+	return o.shown
+}
+
+// shownAnew makes the list of statuses of the machines, and keeps it if each pod has one machine
+// that was made for it. The caller holds o.mu.
+func (o *Observer) shownAnew() []*schema.PodStatus {
 	byRef := make(map[schema.Ref]*schema.PodStatus, len(o.machines))
 	var unnamed []*machine
 	for _, m := range o.machines {
@@ -37,66 +76,10 @@ func (o *Observer) statuses() []schema.PodStatus {
 		put(byRef, m.status(m.made.Ref))
 	}
 	o.putUnnamed(byRef, unnamed)
-	for ref, failed := range failures {
-		status := schema.PodStatus{Ref: ref, Source: failed.Source, Machine: schema.MachineAbsent, Spec: failed.Spec}
-		if seen := byRef[ref]; seen != nil {
-			status = *seen
-		}
-		status.Failures, status.Edition = standing(failed.Failures, &status), nil
-		byRef[ref] = &status
+	list := slices.SortedFunc(maps.Values(byRef), func(a, b *schema.PodStatus) int { return a.Ref.Compare(b.Ref) })
+	if len(unnamed) == 0 && len(list) == len(o.machines) {
+		o.shown = list
 	}
-	list := make([]schema.PodStatus, 0, len(byRef))
-	for _, s := range slices.SortedFunc(maps.Values(byRef), func(a, b *schema.PodStatus) int { return a.Ref.Compare(b.Ref) }) {
-		list = append(list, *s)
-	}
-	o.shown = nil
-	if len(failures) == 0 && len(unnamed) == 0 && len(list) == len(o.machines) {
-		o.show(list)
-	}
-	return list
-}
-
-// show keeps a list of one status of each machine. It has what their views have, which are let
-// go of. The caller holds o.mu.
-func (o *Observer) show(list []schema.PodStatus) {
-	for i := range list {
-		if len(o.made[list[i].Ref]) != 1 {
-			return
-		}
-		o.made[list[i].Ref][0].shown = i
-	}
-	for _, m := range o.machines {
-		m.view = &list[m.shown]
-	}
-	o.shown = list
-}
-
-// shownAgain returns o.shown, or a copy with what changed of it; nil when machines came, went or
-// changed their names. The caller holds o.mu.
-func (o *Observer) shownAgain() []schema.PodStatus {
-	if o.shown == nil || len(o.shown) != len(o.machines) {
-		return nil
-	}
-	var changed []*machine
-	for _, m := range o.machines {
-		if m.made == nil || m.shown < 0 || o.shown[m.shown].UID != m.handle.ID() || o.shown[m.shown].Ref != m.made.Ref {
-			return nil
-		}
-		if m.view != &o.shown[m.shown] {
-			changed = append(changed, m)
-		}
-	}
-	if len(changed) == 0 {
-		return o.shown
-	}
-	list := slices.Clone(o.shown)
-	for _, m := range changed {
-		list[m.shown] = *m.status(m.made.Ref)
-	}
-	for _, m := range o.machines {
-		m.view = &list[m.shown]
-	}
-	o.shown = list
 	return list
 }
 
@@ -120,7 +103,6 @@ func (o *Observer) putUnnamed(byRef map[schema.Ref]*schema.PodStatus, unnamed []
 			s.Machine = schema.MachineUnknown
 		}
 		s.Message = cmp.Or(s.Message, "what it was made for is not known")
-		s.Edition = nil
 		put(byRef, &s)
 	}
 }
@@ -134,7 +116,7 @@ func put(byRef map[schema.Ref]*schema.PodStatus, s *schema.PodStatus) {
 			first, second = second, first
 		}
 		both := *first
-		both.Machine, both.Edition = schema.MachineUnknown, nil
+		both.Machine = schema.MachineUnknown
 		both.Message = fmt.Sprintf("two machines claim to be this pod: %s and %s; delete the pod to end both", first.UID, second.UID)
 		s = &both
 	}
@@ -154,7 +136,6 @@ func standing(all []schema.Failure, status *schema.PodStatus) []schema.Failure {
 func (m *machine) status(ref schema.Ref) *schema.PodStatus {
 	if m.view == nil || m.view.Ref != ref {
 		s := m.look(ref)
-		s.Edition = new(schema.Edition)
 		m.view = &s
 	}
 	return m.view

@@ -130,8 +130,8 @@ func (a *assembly) settle(ref schema.Ref, claims []claim) {
 	case claims[0].file.failed != nil:
 		a.hold(ref, source, claims[0].file.failed.Error())
 	default:
-		if last, ok := a.source.good[ref]; !ok || !reflect.DeepEqual(last, *claims[0].pod) {
-			a.source.good[ref] = *claims[0].pod
+		if last, ok := a.source.good[ref]; !ok || last != claims[0].pod && !reflect.DeepEqual(last, claims[0].pod) {
+			a.source.good[ref] = claims[0].pod
 			a.changed[ref] = true
 		}
 	}

@@ -81,13 +81,13 @@ func (a *assembly) resolve(documents map[schema.DocumentName]bool) {
 	if len(a.changed) == 0 {
 		return
 	}
-	var fresh []schema.Pod
+	var fresh []*schema.Pod
 	for ref := range a.changed {
 		if pod, ok := a.source.good[ref]; ok {
 			fresh = append(fresh, pod)
 		}
 	}
-	slices.SortFunc(fresh, func(a, b schema.Pod) int { return a.Ref.Compare(b.Ref) })
+	slices.SortFunc(fresh, func(a, b *schema.Pod) int { return a.Ref.Compare(b.Ref) })
 	var data []schema.DataDocument
 	var claims []schema.ClaimDocument
 	for _, c := range a.source.documents {
@@ -98,27 +98,25 @@ func (a *assembly) resolve(documents map[schema.DocumentName]bool) {
 			claims = append(claims, *c.claim)
 		}
 	}
-	fresh = schema.Resolve(fresh, data, claims)
-	for i := range fresh {
-		fresh[i].Edition = new(schema.Edition)
-	}
-	a.out.Pods = a.patched(fresh)
+	a.out.Pods = a.patched(schema.Resolve(fresh, data, claims))
 }
 
-// patched returns the pods of the last time, without those that changed and with fresh ones;
-// all are sorted. What was handed out is never changed.
-func (a *assembly) patched(fresh []schema.Pod) []schema.Pod {
+// patched returns the pods of the last time, without those that changed and with fresh ones,
+// which are among these; all are sorted. What was handed out is never changed.
+func (a *assembly) patched(fresh []*schema.Pod) []*schema.Pod {
 	last := a.source.state.Pods
-	pods := make([]schema.Pod, 0, len(last)+len(fresh))
-	for i := range last {
-		for len(fresh) > 0 && fresh[0].Ref.Compare(last[i].Ref) < 0 {
+	pods := make([]*schema.Pod, 0, len(last)+len(fresh))
+	for _, ref := range slices.SortedFunc(maps.Keys(a.changed), schema.Ref.Compare) {
+		i, was := slices.BinarySearchFunc(last, ref, func(p *schema.Pod, ref schema.Ref) int { return p.Ref.Compare(ref) })
+		pods, last = append(pods, last[:i]...), last[i:]
+		if was {
+			last = last[1:]
+		}
+		if len(fresh) > 0 && fresh[0].Ref == ref {
 			pods, fresh = append(pods, fresh[0]), fresh[1:]
 		}
-		if !a.changed[last[i].Ref] {
-			pods = append(pods, last[i])
-		}
 	}
-	return append(pods, fresh...)
+	return append(pods, last...)
 }
 
 func compareNames(a, b schema.DocumentName) int {

@@ -76,8 +76,7 @@ func (x *index) add(r *root, f *file) {
 
 func (x *index) addPods(f *file) {
 	valid := make(map[schema.Ref]int)
-	for i := range f.parsed.Pods {
-		pod := &f.parsed.Pods[i]
+	for _, pod := range f.parsed.Pods {
 		valid[pod.Ref]++
 		x.claims[pod.Ref] = append(x.claims[pod.Ref], claim{f, pod})
 	}

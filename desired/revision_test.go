@@ -119,7 +119,7 @@ func TestGitSwitches(t *testing.T) {
 		return func(s schema.DesiredState) bool {
 			oneRevision(t, s, files)
 			return s.Pods[0].Containers[0].Image == fmt.Sprint("i:", n) && s.Sources[0].Known && s.Sources[0].Commit == commits[n] &&
-				!slices.ContainsFunc(s.Pods, func(p schema.Pod) bool { return p.Origin.Commit != commits[n] })
+				!slices.ContainsFunc(s.Pods, func(p *schema.Pod) bool { return p.Origin.Commit != commits[n] })
 		}
 	}
 	w.until("the second commit", func(s schema.DesiredState) bool { return len(s.Pods) > 0 && at(1)(s) })

@@ -194,10 +194,15 @@ func (r *root) forget(path string) {
 // stamp has all pods say of which commit they are: a file may be the same in many.
 func (r *root) stamp() {
 	for _, f := range r.files {
-		for i := range f.parsed.Pods {
-			f.parsed.Pods[i].Origin.Commit = r.commit
+		r.index.drop(f)
+		stamped := slices.Clone(f.parsed.Pods)
+		for i, pod := range stamped {
+			own := *pod
+			own.Origin.Commit = r.commit
+			stamped[i] = &own
 		}
-		r.index.touch(f)
+		f.parsed.Pods = stamped
+		r.index.add(r, f)
 	}
 	r.stamped = r.commit
 }

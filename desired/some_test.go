@@ -7,7 +7,6 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -44,7 +43,7 @@ func TestSomeIsAll(t *testing.T) {
 					}
 				}
 				told.mu.Lock()
-				anew := plain(told.assemble())
+				anew := told.assemble()
 				told.mu.Unlock()
 				if !reflect.DeepEqual(anew, got) {
 					t.Fatalf("step %d, %v: decided anew\n%+v\nwas\n%+v", step, touched, anew, got)
@@ -70,19 +69,7 @@ func stateOf(t *testing.T, s *Source) schema.DesiredState {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return plain(state)
-}
-
-// plain is a state without what tells its pods from others.
-func plain(s schema.DesiredState) schema.DesiredState {
-	s.Pods = slices.Clone(s.Pods)
-	for i := range s.Pods {
-		s.Pods[i].Edition = nil
-	}
-	if len(s.Pods) == 0 {
-		s.Pods = nil
-	}
-	return s
+	return state
 }
 
 // scribble changes something in a directory of manifests; it returns the paths it touched.

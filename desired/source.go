@@ -59,7 +59,7 @@ type Source struct {
 	// What follows is for the one that reads, but for what mu guards.
 
 	// good is the last good version of every pod that was not taken away since.
-	good map[schema.Ref]schema.Pod
+	good map[schema.Ref]*schema.Pod
 	// documents is the last good content of what pods take from, in the same way.
 	documents map[schema.DocumentName]content
 	// again asks Run for another look, with the directories to watch brought up to date.
@@ -94,7 +94,7 @@ func New(paths []string, opt Options) (*Source, error) {
 	}
 	s := &Source{
 		opt: opt, index: newIndex(), again: make(chan struct{}, 1),
-		good: make(map[schema.Ref]schema.Pod), documents: make(map[schema.DocumentName]content),
+		good: make(map[schema.Ref]*schema.Pod), documents: make(map[schema.DocumentName]content),
 	}
 	for _, p := range paths {
 		abs, err := filepath.Abs(p)

@@ -90,11 +90,11 @@ func TestAssessProbesSidecarsAndJobs(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			d := pods(c.box)
 			if c.pod != nil {
-				c.pod(&d.Pods[0])
+				c.pod(d.Pods[0])
 			}
-			p := allRunning(&d.Pods[0])
+			p := allRunning(d.Pods[0])
 			c.status(p)
-			if got := verdictWords(AssessAt(&d.Pods[0], p, now)); got != c.want {
+			if got := verdictWords(AssessAt(d.Pods[0], p, now)); got != c.want {
 				t.Errorf("%q, want %q", got, c.want)
 			}
 		})
@@ -177,7 +177,7 @@ func TestDeadlineEndsAPodForGood(t *testing.T) {
 			t.Errorf("%d actions more", n-len(before)-2)
 		}
 		s := m.state()
-		if v := Assess(&d.state.Pods[0], status(&s, "a")); v.Reason != ReasonDeadlineExceeded || !v.Final {
+		if v := Assess(d.state.Pods[0], status(&s, "a")); v.Reason != ReasonDeadlineExceeded || !v.Final {
 			t.Errorf("%+v", v)
 		}
 	})
@@ -197,7 +197,7 @@ func TestJobPodsTakeTurns(t *testing.T) {
 		l := NewLoop(d, m, Options{Log: logr.Discard(), Observer: watcher(func(actual schema.ActualState) {
 			n := 0
 			for _, p := range actual.Pods {
-				if !Assess(&d.state.Pods[0], &p).Final {
+				if !Assess(d.state.Pods[0], p).Final {
 					n++
 				}
 			}

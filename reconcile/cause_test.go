@@ -55,11 +55,11 @@ func TestHiddenValueOfARecordIsTheSame(t *testing.T) {
 	if got := envChange(pod.Containers[0].Env, back.Containers[0].Env); got != nil {
 		t.Errorf("%q", got)
 	}
-	if !sameWords(&pod, back) {
+	if !sameWords(pod, back) {
 		t.Error("it would be recorded again and again")
 	}
 	back.Containers[0].Env[0].Hidden = schema.Hide("y")
-	if sameWords(&pod, back) {
+	if sameWords(pod, back) {
 		t.Error("a change is not seen")
 	}
 }
@@ -94,7 +94,7 @@ func TestVMChange(t *testing.T) {
 				p := box{name: "a", containers: []string{"c=1"}}.pod()
 				p.Security.Sysctls = []schema.Sysctl{{Name: "a", Value: "1"}}
 				p.Volumes = []schema.Volume{{Name: "h", HostPath: &schema.HostPath{Path: "/a"}}}
-				return &p
+				return p
 			}
 			old, changed := pod(), pod()
 			f(changed)

@@ -111,7 +111,7 @@ func (l *Loop) Converge(ctx context.Context, wait bool) (Report, error) {
 func undone(s look) []Outcome {
 	var list []Outcome
 	for _, p := range s.plan.Pending {
-		wanted := slices.ContainsFunc(s.desired.Pods, func(d schema.Pod) bool { return d.Ref == p.Pod })
+		wanted := slices.ContainsFunc(s.desired.Pods, func(d *schema.Pod) bool { return d.Ref == p.Pod })
 		if p.Failed && p.Kind == KindPod && !wanted {
 			list = append(list, Outcome{Ref: p.Pod, Verdict: Verdict{Phase: PhaseUnknown, Reason: ReasonNotRemoved, Message: p.Reason}})
 		}

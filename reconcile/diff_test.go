@@ -36,7 +36,7 @@ func scenarios() []scenario {
 	web := box{name: "web", containers: []string{"a=i:1", "b=i:1"}, volumes: []string{"data"}}
 	with := change[box]
 	running := func(f func(*schema.PodStatus), boxes ...box) schema.ActualState {
-		return change(converged(boxes...), func(a *schema.ActualState) { f(&a.Pods[0]) })
+		return change(converged(boxes...), func(a *schema.ActualState) { f(a.Pods[0]) })
 	}
 	job := box{name: "job", inits: []string{"x=i:1", "y=i:1"}, containers: []string{"a=i:1"}, policy: schema.RestartOnFailure}
 	prepared := with(web, func(b *box) { b.inits = []string{"x=i:1"} })
@@ -109,7 +109,7 @@ func scenarios() []scenario {
 		}), Policy{}},
 		{"machine dead", pods(web), running(func(s *schema.PodStatus) { s.Machine = schema.MachineDead; s.Message = "qemu was killed" }, web), Policy{}},
 		{"machine not set up", pods(web), running(func(s *schema.PodStatus) { s.Configured = false }, web), Policy{}},
-		{"boot failed and backs off", pods(web), schema.ActualState{Known: true, Pods: []schema.PodStatus{{
+		{"boot failed and backs off", pods(web), schema.ActualState{Known: true, Pods: []*schema.PodStatus{{
 			Ref: pod.Ref, Source: dir, Machine: schema.MachineAbsent, Failures: []schema.Failure{failure(KindPod, "web", pod.VMDigest(), 3)},
 		}}}, Policy{}},
 		{"image failed and backs off", pods(web), running(func(s *schema.PodStatus) {
@@ -122,7 +122,7 @@ func scenarios() []scenario {
 		}, web), Policy{}},
 		{"one pod gone", pods(boxes(3)[:2]...), converged(boxes(3)...), Policy{}},
 		{"pod that never started is gone", pods(boxes(1)...), change(converged(boxes(1)...), func(a *schema.ActualState) {
-			a.Pods = append(a.Pods, schema.PodStatus{Ref: schema.Ref{Namespace: "default", Name: "z"}, Source: dir, Machine: schema.MachineAbsent})
+			a.Pods = append(a.Pods, &schema.PodStatus{Ref: schema.Ref{Namespace: "default", Name: "z"}, Source: dir, Machine: schema.MachineAbsent})
 		}), Policy{}},
 		{"pod of another source", change(pods(boxes(1)...), func(*schema.DesiredState) {}), change(converged(boxes(2)...), func(a *schema.ActualState) {
 			status(a, "b").Source = "/other"
@@ -184,12 +184,12 @@ func TestDiffInputOrder(t *testing.T) {
 			shuffle(r, d.Held)
 			shuffle(r, a.Pods)
 			for i := range a.Pods {
-				a.Pods[i].Containers = slices.Clone(a.Pods[i].Containers)
-				a.Pods[i].EmptyDirs = slices.Clone(a.Pods[i].EmptyDirs)
-				a.Pods[i].Volumes = slices.Clone(a.Pods[i].Volumes)
-				shuffle(r, a.Pods[i].Volumes)
-				shuffle(r, a.Pods[i].Containers)
-				shuffle(r, a.Pods[i].EmptyDirs)
+				p := *a.Pods[i]
+				p.Containers, p.EmptyDirs, p.Volumes = slices.Clone(p.Containers), slices.Clone(p.EmptyDirs), slices.Clone(p.Volumes)
+				shuffle(r, p.Volumes)
+				shuffle(r, p.Containers)
+				shuffle(r, p.EmptyDirs)
+				a.Pods[i] = &p
 			}
 			if got := Diff(d, a, s.policy, now); show(got) != show(want) {
 				t.Fatalf("%s: the plan depends on the order of inputs:\n%s\nwant:\n%s", s.name, show(got), show(want))
@@ -275,7 +275,9 @@ func BenchmarkDiff(b *testing.B) {
 	desired, actual := pods(boxes...), converged(boxes...)
 	changed := desired
 	changed.Pods = slices.Clone(desired.Pods)
-	changed.Pods[n/2].Containers = []schema.Container{{Name: "a", Image: "i:2"}, changed.Pods[n/2].Containers[1]}
+	other := *desired.Pods[n/2]
+	other.Containers = []schema.Container{{Name: "a", Image: "i:2"}, other.Containers[1]}
+	changed.Pods[n/2] = &other
 	for name, d := range map[string]schema.DesiredState{"unchanged": desired, "one-changed": changed} {
 		b.Run("pods=10000/"+name, func(b *testing.B) {
 			for b.Loop() {

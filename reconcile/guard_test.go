@@ -72,9 +72,9 @@ func TestPodNamedTwiceIsHeld(t *testing.T) {
 func TestPodSeenTwiceIsUnknown(t *testing.T) {
 	b := box{name: "a", containers: []string{"c=1"}}
 	s := converged(b)
-	second := s.Pods[0]
+	second := *s.Pods[0]
 	second.UID = "u"
-	s.Pods = append(s.Pods, second)
+	s.Pods = append(s.Pods, &second)
 	b.containers = []string{"c=2"}
 	one := Diff(pods(b), s, Policy{}, now)
 	slices.Reverse(s.Pods)
@@ -155,7 +155,7 @@ func TestBootFailureDoesNotDelayARemoval(t *testing.T) {
 
 func TestPodWithoutMachineIsForgottenAtOnce(t *testing.T) {
 	s := converged(numbered(3)...)
-	s.Pods[2] = schema.PodStatus{
+	s.Pods[2] = &schema.PodStatus{
 		Ref: s.Pods[2].Ref, Source: s.Pods[2].Source, Machine: schema.MachineAbsent,
 		Failures: []schema.Failure{{Kind: "pod", Name: "p2", Attempts: 9, At: now, Reason: schema.ReasonRemoveFailed}},
 	}
@@ -163,7 +163,7 @@ func TestPodWithoutMachineIsForgottenAtOnce(t *testing.T) {
 		t.Error(show(p))
 	}
 	// A machine that does not say whose it is may be that pod's.
-	s.Pods = append(s.Pods, schema.PodStatus{Ref: schema.Ref{Name: "5f0c"}, Machine: schema.MachineUnknown})
+	s.Pods = append(s.Pods, &schema.PodStatus{Ref: schema.Ref{Name: "5f0c"}, Machine: schema.MachineUnknown})
 	if p := Diff(pods(numbered(2)...), s, Policy{}, now); !p.Empty() {
 		t.Error(show(p))
 	}
@@ -279,14 +279,14 @@ func TestErrorsAreJoined(t *testing.T) {
 
 // A machine that neither answers nor says whose it is may be any pod's.
 func TestNoMachineIsMadeWhileOneIsNameless(t *testing.T) {
-	desired := schema.DesiredState{Pods: []schema.Pod{box{name: "a", containers: []string{"c=1"}}.pod()}}
-	nameless := schema.PodStatus{Ref: schema.Ref{Name: "5eed"}, Machine: schema.MachineUnknown, Message: "silent"}
-	plan := Diff(desired, schema.ActualState{Known: true, Pods: []schema.PodStatus{nameless}}, Policy{}, now)
+	desired := schema.DesiredState{Pods: []*schema.Pod{box{name: "a", containers: []string{"c=1"}}.pod()}}
+	nameless := &schema.PodStatus{Ref: schema.Ref{Name: "5eed"}, Machine: schema.MachineUnknown, Message: "silent"}
+	plan := Diff(desired, schema.ActualState{Known: true, Pods: []*schema.PodStatus{nameless}}, Policy{}, now)
 	if len(plan.Actions) > 0 || len(plan.Pending) != 1 || !strings.Contains(plan.Pending[0].Reason, "machine 5eed may be this pod's") {
 		t.Errorf("plan = %+v", plan)
 	}
 	nameless.Machine = schema.MachineDead
-	if plan := Diff(desired, schema.ActualState{Known: true, Pods: []schema.PodStatus{nameless}}, Policy{}, now); len(plan.Actions) == 0 {
+	if plan := Diff(desired, schema.ActualState{Known: true, Pods: []*schema.PodStatus{nameless}}, Policy{}, now); len(plan.Actions) == 0 {
 		t.Errorf("held by a dead machine: %+v", plan.Pending)
 	}
 }

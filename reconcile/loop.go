@@ -233,9 +233,7 @@ func (l *Loop) look(ctx context.Context) (look, error) {
 	}
 	seen := look{desired: desired, actual: actual, plan: plan, at: now, stale: stale}
 	for _, c := range l.planner.couples {
-		if c.pod != nil {
-			seen.lingering = max(seen.lingering, lingering(c.pod, c.status, now))
-		}
+		seen.lingering = max(seen.lingering, c.lingering(now))
 	}
 	return seen, nil
 }

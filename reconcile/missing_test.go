@@ -17,7 +17,7 @@ import (
 )
 
 // recorded is a pod as it comes back from its record.
-func recorded(t *testing.T, pod schema.Pod) *schema.Pod {
+func recorded(t *testing.T, pod *schema.Pod) *schema.Pod {
 	t.Helper()
 	b, err := json.Marshal(pod)
 	if err != nil {
@@ -38,7 +38,8 @@ func TestLacks(t *testing.T) {
 	}
 	seen := &schema.PodStatus{Volumes: []schema.VolumeStatus{{Name: "v", Digest: "older"}}}
 	hidden := recorded(t, pod)
-	device := pod
+	unavailable := *pod
+	device := &unavailable
 	device.Containers = []schema.Container{{Name: "c", Unavailable: []string{"device nvidia.com/gpu"}, Missing: []string{"device nvidia.com/gpu"}}}
 	for name, c := range map[string]struct {
 		pod    *schema.Pod
@@ -46,12 +47,12 @@ func TestLacks(t *testing.T) {
 		of     string
 		want   string
 	}{
-		"of the manifest":          {&pod, nil, "c", "ConfigMap default/cm: key LEVEL"},
+		"of the manifest":          {pod, nil, "c", "ConfigMap default/cm: key LEVEL"},
 		"of the record":            {hidden, nil, "c", "the value of env B (Secret s), of which only the digest is known; volume v: the content of index.html, of which only the digest is known"},
 		"with the volume in place": {hidden, seen, "c", "the value of env B (Secret s), of which only the digest is known"},
-		"a device":                 {&device, nil, "c", "device nvidia.com/gpu"},
+		"a device":                 {device, nil, "c", "device nvidia.com/gpu"},
 		"a device, of the record":  {recorded(t, device), nil, "c", "device nvidia.com/gpu"},
-		"no such container":        {&pod, nil, "d", ""},
+		"no such container":        {pod, nil, "d", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if got := strings.Join(Lacks(c.pod, c.status, c.of), "; "); got != c.want {
@@ -88,7 +89,7 @@ func TestHeldPodKeepsWhatItHas(t *testing.T) {
 		}
 		s := m.state()
 		s.Pods[0].Spec = recorded(t, d.Pods[0])
-		f(&s.Pods[0])
+		f(s.Pods[0])
 		return s
 	}
 	for name, c := range map[string]struct {
@@ -150,7 +151,7 @@ func TestPropertyMissing(t *testing.T) {
 
 // hasty says what is wrong with an action on something that lacks something, "" if nothing is.
 func hasty(d schema.DesiredState, s schema.ActualState, a Action) string {
-	if !slices.ContainsFunc(d.Pods, func(p schema.Pod) bool { return p.Ref == a.Pod }) {
+	if !slices.ContainsFunc(d.Pods, func(p *schema.Pod) bool { return p.Ref == a.Pod }) {
 		return ""
 	}
 	c, v := a.Spec.Container(a.Name), a.Spec.Volume(a.Name)

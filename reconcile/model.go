@@ -35,9 +35,9 @@ func (m *model) state() schema.ActualState {
 	for _, p := range m.pods {
 		seen := *p
 		seen.Containers, seen.EmptyDirs, seen.Volumes = slices.Clone(p.Containers), slices.Clone(p.EmptyDirs), slices.Clone(p.Volumes)
-		s.Pods = append(s.Pods, seen)
+		s.Pods = append(s.Pods, &seen)
 	}
-	slices.SortFunc(s.Pods, func(a, b schema.PodStatus) int { return a.Ref.Compare(b.Ref) })
+	slices.SortFunc(s.Pods, func(a, b *schema.PodStatus) int { return a.Ref.Compare(b.Ref) })
 	return s
 }
 

@@ -9,14 +9,10 @@ import (
 	"github.com/firkin-dev/firkin-reconcile/schema"
 )
 
-// sortedPods returns the pods by Ref, and those of one Ref by where they stand. States that
-// are sorted already, as they are handed out, cost one pass; so do sortedStatuses.
-func sortedPods(pods []schema.Pod) []*schema.Pod {
-	list := make([]*schema.Pod, len(pods))
-	for i := range pods {
-		list[i] = &pods[i]
-	}
-	slices.SortFunc(list, func(a, b *schema.Pod) int {
+// sortedPods returns the pods by Ref, and those of one Ref by where they stand. A list that
+// is sorted already, as it is handed out, is returned as it is; so does sortedStatuses.
+func sortedPods(pods []*schema.Pod) []*schema.Pod {
+	byPlace := func(a, b *schema.Pod) int {
 		if n := a.Ref.Compare(b.Ref); n != 0 {
 			return n
 		}
@@ -25,43 +21,57 @@ func sortedPods(pods []schema.Pod) []*schema.Pod {
 			strings.Compare(a.Origin.File, b.Origin.File),
 			cmp.Compare(a.Origin.Line, b.Origin.Line),
 		)
-	})
-	return list
+	}
+	if slices.IsSortedFunc(pods, byPlace) {
+		return pods
+	}
+	return slices.SortedFunc(slices.Values(pods), byPlace)
 }
 
 // onePerRef leaves out of sorted pods all but the first of each Ref; second has the next one
 // of those that there are several of.
 func onePerRef(sorted []*schema.Pod) (one []*schema.Pod, second map[schema.Ref]*schema.Pod) {
-	one = sorted[:0]
+	if eachOnce(sorted, func(p *schema.Pod) schema.Ref { return p.Ref }) {
+		return sorted, nil
+	}
+	second = make(map[schema.Ref]*schema.Pod)
 	for _, p := range sorted {
 		if len(one) == 0 || p.Ref != one[len(one)-1].Ref {
 			one = append(one, p)
-			continue
-		}
-		if second == nil {
-			second = make(map[schema.Ref]*schema.Pod)
-		}
-		if second[p.Ref] == nil {
+		} else if second[p.Ref] == nil {
 			second[p.Ref] = p
 		}
 	}
 	return one, second
 }
 
+// eachOnce tells whether a sorted list has no two of one Ref.
+func eachOnce[T any](sorted []T, ref func(T) schema.Ref) bool {
+	for i := 1; i < len(sorted); i++ {
+		if ref(sorted[i-1]) == ref(sorted[i]) {
+			return false
+		}
+	}
+	return true
+}
+
 // sortedStatuses returns the statuses by Ref, one of each. A pod that has several is
 // unknown: it cannot be told which of them is meant.
 func sortedStatuses(actual schema.ActualState) []*schema.PodStatus {
-	list := make([]*schema.PodStatus, len(actual.Pods))
-	for i := range actual.Pods {
-		list[i] = &actual.Pods[i]
-	}
-	slices.SortFunc(list, func(a, b *schema.PodStatus) int {
+	list := actual.Pods
+	byMachine := func(a, b *schema.PodStatus) int {
 		if n := a.Ref.Compare(b.Ref); n != 0 {
 			return n
 		}
 		return cmp.Or(cmp.Compare(a.UID, b.UID), cmp.Compare(a.Source, b.Source))
-	})
-	one := list[:0]
+	}
+	if !slices.IsSortedFunc(list, byMachine) {
+		list = slices.SortedFunc(slices.Values(list), byMachine)
+	}
+	if eachOnce(list, func(s *schema.PodStatus) schema.Ref { return s.Ref }) {
+		return list
+	}
+	var one []*schema.PodStatus
 	for _, s := range list {
 		if len(one) == 0 || s.Ref != one[len(one)-1].Ref {
 			one = append(one, s)
@@ -69,7 +79,6 @@ func sortedStatuses(actual schema.ActualState) []*schema.PodStatus {
 		}
 		unknown := *one[len(one)-1]
 		unknown.Machine, unknown.Message, unknown.Spec = schema.MachineUnknown, "several machines claim to be it", nil
-		unknown.Edition = nil
 		one[len(one)-1] = &unknown
 	}
 	return one

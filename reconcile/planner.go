@@ -7,7 +7,7 @@ import (
 )
 
 // planner makes plans one after the other, and remembers what came of each pair of a
-// desired pod and its status: where both are of the same Edition as in the round before,
+// desired pod and its status: where both are the same ones as in the round before,
 // and no time has come that something depends on, neither is looked at again. What it plans
 // is always what Diff does. The zero planner remembers nothing yet.
 type planner struct {
@@ -29,17 +29,19 @@ type couple struct {
 	known  *pair
 }
 
-// pair is a desired pod with its status, as far as their Editions tell them from others.
+// pair is a desired pod with its status, which are never changed (see schema.ActualState).
 type pair struct {
-	desired *schema.Edition
-	seen    *schema.Edition // nil: there is no status
-	round   uint64
+	pod    *schema.Pod
+	status *schema.PodStatus // nil: there is none
+	round  uint64
 
 	// plan is what diffPod said at made; it stands until plan.turn. made is zero before.
 	plan podPlan
 	made time.Time
 	// recorded: what the manifest says is kept with the pod; see record.
 	recorded bool
+	// stays: it does not linger any more; see lingering.
+	stays bool
 }
 
 // begin begins a round under a policy.
@@ -69,7 +71,7 @@ func (p *planner) meet(pod *schema.Pod, status *schema.PodStatus) *couple {
 	}
 	for len(p.before) > 0 {
 		was := p.before[0].known
-		if was != nil && was.desired == pod.Edition {
+		if was != nil && was.pod == pod {
 			c.known = was
 			p.before = p.before[1:]
 			break
@@ -105,22 +107,14 @@ func (p *planner) end() {
 	}
 }
 
-// pair returns what is remembered of a pod with its status, which may be nil; it is nil
-// when their Editions do not tell whether they are the same as before. known is what may be
-// it.
+// pair returns what is remembered of a pod with its status, which may be nil. known is what
+// may be it.
 func (p *planner) pair(pod *schema.Pod, status *schema.PodStatus, known *pair) *pair {
-	if pod.Edition == nil || status != nil && status.Edition == nil {
-		return nil
-	}
-	var seen *schema.Edition
-	if status != nil {
-		seen = status.Edition
-	}
-	if known == nil || known.desired != pod.Edition || known.seen != seen {
+	if known == nil || known.pod != pod || known.status != status {
 		known = p.pairs[pod.Ref]
 	}
-	if known == nil || known.desired != pod.Edition || known.seen != seen {
-		known = &pair{desired: pod.Edition, seen: seen}
+	if known == nil || known.pod != pod || known.status != status {
+		known = &pair{pod: pod, status: status}
 		if p.pairs == nil {
 			p.pairs = make(map[schema.Ref]*pair)
 		}
@@ -133,17 +127,21 @@ func (p *planner) pair(pod *schema.Pod, status *schema.PodStatus, known *pair) *
 	return known
 }
 
-// diffPod is the function diffPod, asked once per couple and turn of time. Its actions hold a
-// copy of the pod: who keeps one of them is not to keep the whole desired state with it.
+// diffPod is the function diffPod, asked once per couple and turn of time.
 func (c *couple) diffPod(policy Policy, now time.Time) podPlan {
-	pod, status, known := c.pod, c.status, c.known
-	if known == nil {
-		own := *pod
-		return diffPod(&own, status, policy, now)
-	}
+	known := c.known
 	if known.made.IsZero() || now.Before(known.made) || !known.plan.turn.IsZero() && !now.Before(known.plan.turn) {
-		own := *pod
-		known.plan, known.made = diffPod(&own, status, policy, now), now
+		known.plan, known.made = diffPod(c.pod, c.status, policy, now), now
 	}
 	return known.plan
+}
+
+// lingering is the function lingering, not asked again once it has said no.
+func (c *couple) lingering(now time.Time) time.Duration {
+	if c.pod == nil || c.known.stays {
+		return 0
+	}
+	longer := lingering(c.pod, c.status, now)
+	c.known.stays = longer == 0
+	return longer
 }

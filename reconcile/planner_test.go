@@ -12,40 +12,38 @@ import (
 	"github.com/firkin-dev/firkin-reconcile/schema"
 )
 
-// editions hands out states as those who know what did not change do: what is the same as
-// the last time has the same Edition.
-type editions struct {
-	pods     map[schema.Ref]schema.Pod
-	statuses map[schema.Ref]schema.PodStatus
+// memory hands out states as those who know what did not change do: what is the same as the
+// last time is the same pointer.
+type memory struct {
+	pods     map[schema.Ref]*schema.Pod
+	statuses map[schema.Ref]*schema.PodStatus
 }
 
-func newEditions() *editions {
-	return &editions{pods: make(map[schema.Ref]schema.Pod), statuses: make(map[schema.Ref]schema.PodStatus)}
+func newMemory() *memory {
+	return &memory{pods: make(map[schema.Ref]*schema.Pod), statuses: make(map[schema.Ref]*schema.PodStatus)}
 }
 
-func (e *editions) desired(d schema.DesiredState) schema.DesiredState {
+func (m *memory) desired(d schema.DesiredState) schema.DesiredState {
 	d.Pods = slices.Clone(d.Pods)
-	for i := range d.Pods {
-		p := &d.Pods[i]
-		p.Edition = e.pods[p.Ref].Edition
-		if p.Edition == nil || !reflect.DeepEqual(*p, e.pods[p.Ref]) {
-			p.Edition = new(schema.Edition)
+	for i, p := range d.Pods {
+		if was := m.pods[p.Ref]; was == nil || !reflect.DeepEqual(p, was) {
+			own := *p
+			m.pods[p.Ref] = &own
 		}
-		e.pods[p.Ref] = *p
+		d.Pods[i] = m.pods[p.Ref]
 	}
 	return d
 }
 
-func (e *editions) actual(s schema.ActualState) schema.ActualState {
+func (m *memory) actual(s schema.ActualState) schema.ActualState {
 	s.Pods = slices.Clone(s.Pods)
-	for i := range s.Pods {
-		p := &s.Pods[i]
-		p.Containers = slices.Clone(p.Containers)
-		p.Edition = e.statuses[p.Ref].Edition
-		if p.Edition == nil || !reflect.DeepEqual(*p, e.statuses[p.Ref]) {
-			p.Edition = new(schema.Edition)
+	for i, p := range s.Pods {
+		if was := m.statuses[p.Ref]; was == nil || !reflect.DeepEqual(p, was) {
+			own := *p
+			own.Containers = slices.Clone(p.Containers)
+			m.statuses[p.Ref] = &own
 		}
-		e.statuses[p.Ref] = *p
+		s.Pods[i] = m.statuses[p.Ref]
 	}
 	return s
 }
@@ -55,11 +53,10 @@ func ail(t *rapid.T, d *schema.DesiredState, s *schema.ActualState) {
 	moment := func(label string) time.Time {
 		return now.Add(time.Duration(rapid.IntRange(-700, 700).Draw(t, label)) * time.Second)
 	}
-	for i := range d.Pods {
-		d.Pods[i].ActiveDeadlineSeconds = rapid.SampledFrom([]int64{0, 0, 3600, 3700, 5000}).Draw(t, "deadline")
+	for _, p := range d.Pods {
+		p.ActiveDeadlineSeconds = rapid.SampledFrom([]int64{0, 0, 3600, 3700, 5000}).Draw(t, "deadline")
 	}
-	for i := range s.Pods {
-		p := &s.Pods[i]
+	for _, p := range s.Pods {
 		if rapid.Bool().Draw(t, "fat") {
 			p.Store.HostBytes, p.Store.TrimmedAt = 1<<30, moment("trimmed")
 		}
@@ -112,7 +109,7 @@ func TestPropertyPlannerCatchesWhatIsStale(t *testing.T) {
 // remembersRightly takes a planner through some rounds, with something done to it after each;
 // it says where it differs from Diff.
 func remembersRightly(t *rapid.T, after func(*planner)) string {
-	p, seen := new(planner), newEditions()
+	p, seen := new(planner), newMemory()
 	desired, actual := pods(drawBoxes(t, "first")...), converged(drawBoxes(t, "before")...)
 	at := now
 	for round := range rapid.IntRange(2, 8).Draw(t, "rounds") {
@@ -156,7 +153,7 @@ func drawHeld(t *rapid.T) (refs []schema.Ref) {
 
 // TestPlannerForgets: nothing is kept of pods that are gone.
 func TestPlannerForgets(t *testing.T) {
-	p, seen := new(planner), newEditions()
+	p, seen := new(planner), newMemory()
 	first := []box{{name: "a", containers: []string{"c=i:1"}}, {name: "b", containers: []string{"c=i:1"}}}
 	p.plan(seen.desired(pods(first...)), seen.actual(converged(first...)), everything, now)
 	if len(p.pairs) != 2 {
@@ -175,11 +172,11 @@ func BenchmarkPlanner(b *testing.B) {
 	for i := range n {
 		boxes = append(boxes, box{name: fmt.Sprintf("p%05d", i), containers: []string{"a=i:1", "b=i:1"}})
 	}
-	seen := newEditions()
+	seen := newMemory()
 	desired, actual := seen.desired(pods(boxes...)), seen.actual(converged(boxes...))
 	changed := desired
 	changed.Pods = slices.Clone(desired.Pods)
-	pod := &changed.Pods[n/2]
+	pod := *desired.Pods[n/2]
 	pod.Containers = []schema.Container{{Name: "a", Image: "i:2"}, pod.Containers[1]}
 	for name, one := range map[string]bool{"unchanged": false, "one-changed": true} {
 		b.Run("pods=10000/"+name, func(b *testing.B) {
@@ -188,7 +185,8 @@ func BenchmarkPlanner(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
 				if one {
-					pod.Edition = new(schema.Edition)
+					another := pod
+					changed.Pods[n/2] = &another
 					if plan := p.plan(changed, actual, Policy{}, now); len(plan.Actions) != 1 {
 						b.Fatal(show(plan))
 					}

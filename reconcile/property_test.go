@@ -53,8 +53,7 @@ func drawBoxes(t *rapid.T, label string) []box {
 
 // perturb ends containers and machines at random.
 func perturb(t *rapid.T, s *schema.ActualState) {
-	for i := range s.Pods {
-		p := &s.Pods[i]
+	for _, p := range s.Pods {
 		p.Machine = rapid.SampledFrom([]schema.MachineState{
 			schema.MachineRunning, schema.MachineRunning, schema.MachineRunning, schema.MachineDead, schema.MachineUnknown,
 		}).Draw(t, "machine")
@@ -93,7 +92,7 @@ func broken(plan Plan, actual schema.ActualState) string {
 // differs says how a pod that was seen is not as desired, "" if it is. It compares
 // directly, and knows nothing of the rules that lead there.
 func differs(d schema.DesiredState, s schema.ActualState) string {
-	seen := make(map[schema.Ref]schema.PodStatus)
+	seen := make(map[schema.Ref]*schema.PodStatus)
 	for _, p := range s.Pods {
 		seen[p.Ref] = p
 	}
@@ -107,14 +106,14 @@ func differs(d schema.DesiredState, s schema.ActualState) string {
 			return pod.Name + " is missing"
 		case p.VMDigest != pod.VMDigest():
 			return pod.Name + " has the wrong VM"
-		case pod.Job != nil && gaveUp(&pod, p.Containers):
+		case pod.Job != nil && gaveUp(pod, p.Containers):
 			continue
 		case len(p.EmptyDirs) != len(pod.EmptyDirs):
 			return fmt.Sprintf("%s has %d emptyDirs", pod.Name, len(p.EmptyDirs))
 		case len(p.Volumes) != len(pod.Volumes):
 			return fmt.Sprintf("%s has %d volumes", pod.Name, len(p.Volumes))
 		}
-		if why := containersDiffer(&pod, p.Containers); why != "" {
+		if why := containersDiffer(pod, p.Containers); why != "" {
 			return pod.Name + why
 		}
 		for _, v := range p.Volumes {
@@ -158,7 +157,7 @@ func goesOn(pod *schema.Pod, list []schema.ContainerStatus) bool {
 // working counts the pods of the one Job of these tests in which something runs.
 func working(d schema.DesiredState, s schema.ActualState) (n int) {
 	for _, p := range s.Pods {
-		i := slices.IndexFunc(d.Pods, func(pod schema.Pod) bool { return pod.Ref == p.Ref && pod.Job != nil })
+		i := slices.IndexFunc(d.Pods, func(pod *schema.Pod) bool { return pod.Ref == p.Ref && pod.Job != nil })
 		if i >= 0 && slices.ContainsFunc(p.Containers, func(c schema.ContainerStatus) bool { return c.State == schema.ContainerRunning }) {
 			n++
 		}
@@ -215,14 +214,11 @@ func converges(t *rapid.T, diff diffFunc) string {
 	before, after := drawBoxes(t, "before"), drawBoxes(t, "after")
 	actual := converged(before...)
 	perturb(t, &actual)
-	for i := range actual.Pods {
+	for _, p := range actual.Pods {
 		// What is unknown stays so for ever in the model; TestUnknown covers it.
-		if actual.Pods[i].Machine == schema.MachineUnknown {
-			actual.Pods[i].Machine = schema.MachineDead
+		if p.Machine == schema.MachineUnknown {
+			p.Machine = schema.MachineDead
 		}
-	}
-	for i := range actual.Pods {
-		p := &actual.Pods[i]
 		for j := range p.Containers {
 			// A pod that has failed for good is an end too; here all init containers end well.
 			if c := &p.Containers[j]; c.Init {

@@ -47,9 +47,6 @@ func (l *Loop) record(ctx context.Context, seen *look, workers *sync.WaitGroup) 
 
 // recorded tells whether what the manifest says is kept with the pod, whose status there is.
 func (c *couple) recorded() bool {
-	if c.known == nil {
-		return sameWords(c.pod, c.status.Spec)
-	}
 	c.known.recorded = c.known.recorded || sameWords(c.pod, c.status.Spec)
 	return c.known.recorded
 }
@@ -71,7 +68,6 @@ func sameWords(a, b *schema.Pod) bool {
 	}
 	x, y := *a, *b
 	x.Origin, y.Origin = schema.Origin{}, schema.Origin{}
-	x.Edition, y.Edition = nil, nil
 	if reflect.DeepEqual(x, y) {
 		return true
 	}

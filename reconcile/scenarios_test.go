@@ -8,7 +8,7 @@ import (
 
 // seen is what the model makes of one pod, changed.
 func seen(b box, f func(*schema.PodStatus)) schema.ActualState {
-	return change(converged(b), func(a *schema.ActualState) { f(&a.Pods[0]) })
+	return change(converged(b), func(a *schema.ActualState) { f(a.Pods[0]) })
 }
 
 // with changes a box.

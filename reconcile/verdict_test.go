@@ -55,7 +55,7 @@ func TestAssess(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			pod := c.pod.pod()
-			if v := Assess(&pod, c.status); v.Phase != c.phase || v.Ready != c.ready || v.Final != c.final || v.Reason != c.reason {
+			if v := Assess(pod, c.status); v.Phase != c.phase || v.Ready != c.ready || v.Final != c.final || v.Reason != c.reason {
 				t.Errorf("%+v", v)
 			}
 		})
@@ -70,20 +70,20 @@ func TestLingering(t *testing.T) {
 		-time.Hour: 0, 0: lingers, lingers - 1: 1, lingers: 0,
 	} {
 		findContainer(seen, "c").StartedAt = now.Add(-age)
-		if got := lingering(&pod, seen, now); got != want {
+		if got := lingering(pod, seen, now); got != want {
 			t.Errorf("%s after its start: %s, want %s", age, got, want)
 		}
 	}
 	pod.RestartPolicy = schema.RestartAlways
 	for age, want := range map[time.Duration]time.Duration{0: steady, steady - 1: 1, steady: 0} {
 		findContainer(seen, "c").StartedAt = now.Add(-age)
-		if got := lingering(&pod, seen, now); got != want {
+		if got := lingering(pod, seen, now); got != want {
 			t.Errorf("meant to stay, %s after its start: %s, want %s", age, got, want)
 		}
 	}
 	findContainer(seen, "c").StartedAt = now
 	pod.Container("c").Readiness = &schema.Probe{}
-	if lingering(&pod, seen, now) != 0 || lingering(&pod, nil, now) != 0 {
+	if lingering(pod, seen, now) != 0 || lingering(pod, nil, now) != 0 {
 		t.Error("a pod whose probe says how it is lingers")
 	}
 }

@@ -62,8 +62,8 @@ func (b box) volume(p *schema.Pod, word string) schema.VolumeMount {
 	return schema.VolumeMount{Volume: name, Path: "/" + name}
 }
 
-func (b box) pod() schema.Pod {
-	p := schema.Pod{
+func (b box) pod() *schema.Pod {
+	p := &schema.Pod{
 		Ref:           schema.Ref{Namespace: "default", Name: b.name},
 		RestartPolicy: b.policy,
 		GraceSeconds:  30,
@@ -83,7 +83,7 @@ func (b box) pod() schema.Pod {
 	}
 	var mounts []schema.VolumeMount
 	for _, v := range b.volumes {
-		mounts = append(mounts, b.volume(&p, v))
+		mounts = append(mounts, b.volume(p, v))
 	}
 	make := func(words []string) (list []schema.Container) {
 		for _, w := range words {
@@ -130,7 +130,7 @@ func converged(boxes ...box) schema.ActualState {
 func status(a *schema.ActualState, name string) *schema.PodStatus {
 	for i := range a.Pods {
 		if a.Pods[i].Name == name {
-			return &a.Pods[i]
+			return a.Pods[i]
 		}
 	}
 	panic("no pod " + name)

@@ -187,7 +187,7 @@ func (p *parser) stand(w *workload, object map[string]any, known bool) {
 }
 
 // podsOf reads the template as each of its pods; what is wrong with it is told once.
-func (p *parser) podsOf(w *workload) []Pod {
+func (p *parser) podsOf(w *workload) []*Pod {
 	if w.template() == nil {
 		return nil
 	}
@@ -204,7 +204,7 @@ func (p *parser) podsOf(w *workload) []Pod {
 	}
 	w.shares(first)
 	first.Origin, first.Job = p.origin(w.document), w.job
-	pods := []Pod{*first}
+	pods := []*Pod{first}
 	inside.out = new([]Problem) // the same again
 	for i := 1; i < len(w.names); i++ {
 		pod := w.another(first, i)
@@ -214,7 +214,7 @@ func (p *parser) podsOf(w *workload) []Pod {
 				w.invalid(fieldPath{"spec", "template"}, "it makes no valid pod %s", w.names[i])
 				return nil
 			}
-			pod = *read
+			pod = read
 			pod.Origin, pod.Job = first.Origin, first.Job
 		}
 		pods = append(pods, pod)
@@ -223,7 +223,7 @@ func (p *parser) podsOf(w *workload) []Pod {
 }
 
 // another is the pod with another number than the first, as it would be read.
-func (w *workload) another(first *Pod, i int) Pod {
+func (w *workload) another(first *Pod, i int) *Pod {
 	pod, manifest := *first, w.pod(i)
 	var s podSpec
 	spec, _ := w.template()["spec"].(map[string]any)
@@ -235,7 +235,7 @@ func (w *workload) another(first *Pod, i int) Pod {
 	if pod.Manifest, err = json.Marshal(manifest); err != nil {
 		panic("schema: a manifest that was JSON is none: " + err.Error()) // the first one's was
 	}
-	return pod
+	return &pod
 }
 
 // shares notes what only one of several pods can have.

@@ -150,7 +150,8 @@ func TestGitRepo(t *testing.T) {
 	if want := []string{"https://example.com/web.git", "web", "v1"}; c.Name != "git-src" || !slices.Equal(c.Command[len(c.Command)-3:], want) {
 		t.Errorf("container %s runs %q", c.Name, c.Command)
 	}
-	again(t, func() schema.Pod { pod.Source = ""; return *pod }())
+	pod.Source = ""
+	again(t, pod)
 	taken := manifest("", "", "initContainers: [{name: git-src, image: 'i:1'}]; volumes: [{name: src, gitRepo: {repository: a}}]")
 	if out := schema.Parse("f", []byte(taken), schema.ParseOptions{}); len(out.Pods) != 0 {
 		t.Error("two containers have one name")

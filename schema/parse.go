@@ -46,7 +46,7 @@ type ParseOptions struct {
 // Parsed is what a file says.
 type Parsed struct {
 	// Pods are the valid ones, in the order of the file.
-	Pods []Pod
+	Pods []*Pod
 	// Refs are all pods that its documents name, valid or not.
 	Refs []Ref
 	// Data and Claims are the valid documents that pods take values, files and disks from.
@@ -288,7 +288,7 @@ func (p *parser) pod(d document, object map[string]any) {
 	d.generatedName(object)
 	p.names(object)
 	if pod := p.readPod(d, object); pod != nil {
-		p.out.Pods = append(p.out.Pods, *pod)
+		p.out.Pods = append(p.out.Pods, pod)
 	}
 }
 

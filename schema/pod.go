@@ -72,8 +72,6 @@ type Pod struct {
 	Origin Origin `json:"origin"`
 	// Manifest is the Kubernetes v1 Pod as JSON, as the user wrote it.
 	Manifest json.RawMessage `json:"manifest,omitempty"`
-	// Edition tells the pods of one DesiredState from those of another; nil where nobody does.
-	Edition *Edition `json:"-"`
 }
 
 // Origin is where a pod's manifest stands. It is explanation, never part of a digest.

@@ -31,7 +31,7 @@ func valid(t *testing.T, text string) *schema.Pod {
 	if len(out.Pods) != 1 {
 		t.Fatalf("not one valid pod:\n%s\n%s", report(out), text)
 	}
-	return &out.Pods[0]
+	return out.Pods[0]
 }
 
 func TestDefaults(t *testing.T) {
@@ -131,8 +131,7 @@ func TestDigests(t *testing.T) {
 		var got strings.Builder
 		line := func(words ...string) { got.WriteString(strings.Join(words, " ") + "\n") }
 		pods := schema.Parse("/m/web.yaml", read(t, file), schema.ParseOptions{}).Pods
-		for i := range pods {
-			pod := &pods[i]
+		for _, pod := range pods {
 			line("vm", pod.VMDigest())
 			for _, list := range [][]schema.Container{pod.InitContainers, pod.Containers} {
 				for i := range list {

@@ -10,9 +10,10 @@ import (
 // in the Missing of the container or volume that needs it. Values that are known only with
 // a VM (RuntimeFields) stay references.
 //
-// The pods given are not changed; what is returned shares memory with them. Of two
-// documents of one name and kind the last counts.
-func Resolve(pods []Pod, data []DataDocument, claims []ClaimDocument) []Pod {
+// The pods given are not changed; what is returned shares memory with them, and a pod that
+// refers to nothing is the one that was given. Of two documents of one name and kind the
+// last counts.
+func Resolve(pods []*Pod, data []DataDocument, claims []ClaimDocument) []*Pod {
 	r := resolver{data: make(map[DocumentName]*DataDocument, len(data)), claims: make(map[Ref]int64, len(claims))}
 	for i := range data {
 		r.data[data[i].Document()] = &data[i]
@@ -21,8 +22,12 @@ func Resolve(pods []Pod, data []DataDocument, claims []ClaimDocument) []Pod {
 		r.claims[claims[i].Ref] = claims[i].SizeBytes
 	}
 	out := slices.Clone(pods)
-	for i := range out {
-		r.pod(&out[i])
+	for i, p := range out {
+		if p.refers() {
+			resolved := *p
+			r.pod(&resolved)
+			out[i] = &resolved
+		}
 	}
 	return out
 }
@@ -33,11 +38,23 @@ type resolver struct {
 	claims map[Ref]int64
 }
 
+// refers tells whether something of a pod is to be resolved.
+func (p *Pod) refers() bool {
+	return slices.ContainsFunc(p.InitContainers, containerRefers) || slices.ContainsFunc(p.Containers, containerRefers) ||
+		slices.ContainsFunc(p.Volumes, volumeRefers)
+}
+
+func containerRefers(c Container) bool {
+	return len(c.EnvFrom) > 0 || slices.ContainsFunc(c.Env, func(e EnvVar) bool { return e.From != nil })
+}
+
+func volumeRefers(v Volume) bool { return v.Files != nil || v.Claim != nil }
+
 // pod resolves a pod in place; lists that change are copied first.
 func (r *resolver) pod(pod *Pod) {
 	pod.InitContainers = r.containers(pod, pod.InitContainers)
 	pod.Containers = r.containers(pod, pod.Containers)
-	if !slices.ContainsFunc(pod.Volumes, func(v Volume) bool { return v.Files != nil || v.Claim != nil }) {
+	if !slices.ContainsFunc(pod.Volumes, volumeRefers) {
 		return
 	}
 	pod.Volumes = slices.Clone(pod.Volumes)
@@ -53,15 +70,12 @@ func (r *resolver) pod(pod *Pod) {
 }
 
 func (r *resolver) containers(pod *Pod, list []Container) []Container {
-	refers := func(c Container) bool {
-		return len(c.EnvFrom) > 0 || slices.ContainsFunc(c.Env, func(e EnvVar) bool { return e.From != nil })
-	}
-	if !slices.ContainsFunc(list, refers) {
+	if !slices.ContainsFunc(list, containerRefers) {
 		return list
 	}
 	list = slices.Clone(list)
 	for i := range list {
-		if refers(list[i]) {
+		if containerRefers(list[i]) {
 			r.environment(pod, &list[i])
 		}
 	}

@@ -84,7 +84,7 @@ spec: {accessModes: [ReadWriteOnce], resources: {requests: {storage: 1Gi}}}
 `
 
 // resolved parses and resolves; what is wrong with the text is fatal.
-func resolved(t *testing.T, texts ...string) []schema.Pod {
+func resolved(t *testing.T, texts ...string) []*schema.Pod {
 	t.Helper()
 	out := schema.Parse("f", []byte(strings.Join(texts, "\n---\n")), schema.ParseOptions{})
 	for _, p := range out.Problems {
@@ -203,7 +203,7 @@ func TestResolveBinaryIsNoVariable(t *testing.T) {
 }
 
 // digests are those of everything in a pod.
-func digests(pod schema.Pod) map[string]string {
+func digests(pod *schema.Pod) map[string]string {
 	out := map[string]string{"vm": pod.VMDigest()}
 	for _, c := range pod.Containers {
 		out[c.Name] = c.Digest()
@@ -215,7 +215,7 @@ func digests(pod schema.Pod) map[string]string {
 }
 
 // changed are the names of what has another digest.
-func changed(a, b schema.Pod) []string {
+func changed(a, b *schema.Pod) []string {
 	var names []string
 	before, after := digests(a), digests(b)
 	for name := range before {
@@ -233,7 +233,7 @@ func TestResolvedDigests(t *testing.T) {
 		t.Errorf("the same again changes %q", got)
 	}
 	out := schema.Parse("f", []byte(documentsText), schema.ParseOptions{})
-	if got := changed(first, schema.Resolve([]schema.Pod{first}, out.Data, out.Claims)[0]); got != nil {
+	if got := changed(first, schema.Resolve([]*schema.Pod{first}, out.Data, out.Claims)[0]); got != nil {
 		t.Errorf("resolving what is resolved changes %q", got)
 	}
 	for name, tt := range map[string]struct {
@@ -271,8 +271,7 @@ func TestSecretsDoNotShow(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	state := schema.DesiredState{Pods: pods, Problems: out.Problems}
-	for name, v := range map[string]any{"parsed": out, "pods": pods, "state": state, "environment": final} {
+	for name, v := range map[string]any{"parsed": out, "pods": pods, "pod": *pods[0], "data": out.Data, "environment": final} {
 		b, err := json.Marshal(v)
 		if err != nil {
 			t.Fatal(err)
@@ -287,9 +286,9 @@ func TestSecretsDoNotShow(t *testing.T) {
 
 func BenchmarkResolve(b *testing.B) {
 	out := schema.Parse("f", []byte(consumer+"\n---\n"+documentsText), schema.ParseOptions{})
-	for name, pods := range map[string][]schema.Pod{
+	for name, pods := range map[string][]*schema.Pod{
 		"all refer":  slices.Repeat(out.Pods, 10_000),
-		"none refer": slices.Repeat([]schema.Pod{{Containers: out.Pods[0].Containers[1:]}}, 10_000),
+		"none refer": slices.Repeat([]*schema.Pod{{Containers: out.Pods[0].Containers[1:]}}, 10_000),
 	} {
 		b.Run(name, func(b *testing.B) {
 			for b.Loop() {

@@ -9,8 +9,9 @@ import (
 // unknown is not absent.
 type DesiredState struct {
 	// Pods are the valid, settled pods, sorted by Ref. A pod whose manifest became
-	// invalid stays here in its last good version (and is listed in Held too).
-	Pods []Pod
+	// invalid stays here in its last good version (and is listed in Held too). What was
+	// handed out is never changed: the same pointer is the same pod as before.
+	Pods []*Pod
 	// Held are pods that must be left as they are, whatever else is known.
 	Held []HeldPod
 	// Sources are the paths the user named.
@@ -112,8 +113,9 @@ func (p Problem) Compare(o Problem) int {
 
 // ActualState is what the machines were seen to run.
 type ActualState struct {
-	// Pods are sorted by Ref.
-	Pods []PodStatus
+	// Pods are sorted by Ref. What was handed out is never changed: the same pointer is the
+	// same status as before.
+	Pods []*PodStatus
 	// Known is false when the machines could not be listed: nothing may be done.
 	Known bool
 	// Reason says why Known is false.
@@ -174,8 +176,6 @@ type PodStatus struct {
 	Failures []Failure `json:"failures,omitempty"`
 	// LogDir is the host directory with the containers' CRI logs, "" when there is none.
 	LogDir string `json:"-"`
-	// Edition tells the statuses of one ActualState from those of another; nil where nobody does.
-	Edition *Edition `json:"-"`
 }
 
 // ContainerState is the state of a container in its VM.

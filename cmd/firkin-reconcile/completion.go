@@ -35,8 +35,8 @@ func (a *app) completePods(cmd *cobra.Command, _ []string, _ string) ([]string, 
 	}
 	defer s.close()
 	var names []string
-	for i := range s.pods {
-		names = append(names, s.pods[i].Name)
+	for _, p := range s.pods {
+		names = append(names, p.Name)
 	}
 	return names, cobra.ShellCompDirectiveNoFileComp
 }

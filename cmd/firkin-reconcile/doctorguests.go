@@ -23,16 +23,16 @@ func (a *app) podGuestsCheck(ctx context.Context) driver.Check {
 }
 
 // podGuests words which guests pods have; those that serve the sandbox contract alone by their names.
-func podGuests(pods []schema.PodStatus) string {
+func podGuests(pods []*schema.PodStatus) string {
 	whole := map[string]int{} // by version
 	var bare []string
 	silent := 0
-	for i := range pods {
-		switch v := pods[i].AgentVersion; {
+	for _, p := range pods {
+		switch v := p.AgentVersion; {
 		case v == "":
 			silent++
 		case agentpb.SandboxOnly(v):
-			bare = append(bare, fmt.Sprintf("%s (%s)", pods[i].Ref, v))
+			bare = append(bare, fmt.Sprintf("%s (%s)", p.Ref, v))
 		default:
 			whole[v]++
 		}

@@ -94,9 +94,9 @@ func (opt getOptions) choose(s *stack) ([]*schema.PodStatus, error) {
 	if len(opt.names) > 0 {
 		return chosen, missing
 	}
-	for i := range s.pods {
-		if opt.namespace == "" || opt.all || s.pods[i].Namespace == opt.namespace {
-			chosen = append(chosen, &s.pods[i])
+	for _, p := range s.pods {
+		if opt.namespace == "" || opt.all || p.Namespace == opt.namespace {
+			chosen = append(chosen, p)
 		}
 	}
 	return chosen, nil

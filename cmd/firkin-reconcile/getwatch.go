@@ -66,7 +66,7 @@ type podPrinter struct {
 	widths []int
 }
 
-func (p *podPrinter) print(pods []schema.PodStatus) error {
+func (p *podPrinter) print(pods []*schema.PodStatus) error {
 	view := &stack{app: p.app, pods: pods}
 	chosen, err := p.opt.choose(view)
 	if err != nil && len(chosen) == 0 {

@@ -114,8 +114,7 @@ func (a *app) imagePrune(ctx context.Context, s *stack) error {
 		return err
 	}
 	used, disks := map[string]bool{}, map[string]bool{}
-	for i := range s.pods {
-		p := &s.pods[i]
+	for _, p := range s.pods {
 		if p.Machine == schema.MachineUnknown {
 			return remedy(fmt.Errorf("prune images: what pod %s uses is not known: %s", p.Ref, p.Message), "delete that pod, or wait until its machine answers")
 		}

@@ -116,8 +116,7 @@ func (s *stack) quiet(ref schema.Ref, container string) func(context.Context) bo
 		if s.refresh(ctx, ref.Name) != nil {
 			return false
 		}
-		for i := range s.pods {
-			p := &s.pods[i]
+		for _, p := range s.pods {
 			if p.Ref != ref {
 				continue
 			}

@@ -12,7 +12,7 @@ import (
 // is no error: the document may stand in another file, or come later; the containers
 // that need it wait for it.
 func missingWarnings(parsed []schema.Parsed) []schema.Problem {
-	var pods []schema.Pod
+	var pods []*schema.Pod
 	var data []schema.DataDocument
 	var claims []schema.ClaimDocument
 	for i := range parsed {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/firkin-dev/firkin-reconcile/journal"
@@ -11,38 +12,50 @@ import (
 // healthWatch turns what probes find into events, by comparing one look at the pods with
 // the one before. What happened between two looks and is undone again shows in none.
 type healthWatch struct {
-	// seen is nil until the first look, which is what later ones are compared with.
-	seen map[schema.Ref]healthOf
-}
-
-// healthOf are the containers of one pod.
-type healthOf struct {
-	edition    *schema.Edition
-	containers map[string]schema.ContainerStatus
+	// seen are the pods of the last look as they were last heard, sorted by Ref; nil before
+	// the first look.
+	seen []*schema.PodStatus
 }
 
 // look returns what is news since the last look.
-func (h *healthWatch) look(pods []schema.PodStatus) []journal.Event {
-	first := h.seen == nil
-	now := make(map[schema.Ref]healthOf, len(pods))
+func (h *healthWatch) look(pods []*schema.PodStatus) []journal.Event {
+	first, before := h.seen == nil, h.seen
+	h.seen = make([]*schema.PodStatus, 0, len(pods))
 	var events []journal.Event
-	for i := range pods {
-		p := &pods[i]
-		was := h.seen[p.Ref]
-		if p.Machine == schema.MachineUnknown || p.Edition != nil && p.Edition == was.edition {
-			now[p.Ref] = was // one that is unknown may say the same when it is heard again
-			continue
+	for _, p := range pods {
+		for len(before) > 0 && before[0].Ref.Compare(p.Ref) < 0 {
+			before = before[1:]
 		}
-		is := healthOf{p.Edition, make(map[string]schema.ContainerStatus, len(p.Containers))}
-		now[p.Ref] = is
-		for _, c := range p.Containers {
-			is.containers[c.Name] = c
-			if before := was.containers[c.Name]; !first {
-				events = append(events, changes(p.Ref, &before, &c)...)
+		var was *schema.PodStatus
+		if len(before) > 0 && before[0].Ref == p.Ref {
+			was = before[0]
+		}
+		switch {
+		case p == was:
+		case p.Machine == schema.MachineUnknown && was == nil:
+			continue
+		case p.Machine == schema.MachineUnknown:
+			p = was // it may say the same when it is heard again
+		case !first:
+			events = append(events, podChanges(was, p)...)
+		}
+		h.seen = append(h.seen, p)
+	}
+	return events
+}
+
+// podChanges are the events between two looks at one pod; before is nil when it was not there.
+func podChanges(before, p *schema.PodStatus) []journal.Event {
+	var events []journal.Event
+	for i := range p.Containers {
+		c, was := &p.Containers[i], schema.ContainerStatus{}
+		if before != nil {
+			if j := slices.IndexFunc(before.Containers, func(b schema.ContainerStatus) bool { return b.Name == c.Name }); j >= 0 {
+				was = before.Containers[j]
 			}
 		}
+		events = append(events, changes(p.Ref, &was, c)...)
 	}
-	h.seen = now
 	return events
 }
 

@@ -9,9 +9,9 @@ import (
 
 func TestHealthWatch(t *testing.T) {
 	spec := &schema.Container{Name: "web", Readiness: &schema.Probe{FailureThreshold: 1}, Liveness: &schema.Probe{FailureThreshold: 2}}
-	look := func(id string, ready bool, probes ...schema.ProbeStatus) []schema.PodStatus {
+	look := func(id string, ready bool, probes ...schema.ProbeStatus) []*schema.PodStatus {
 		c := schema.ContainerStatus{Name: "web", ID: id, State: schema.ContainerRunning, Spec: spec, Started: true, Ready: ready, Probes: probes}
-		return []schema.PodStatus{{Ref: schema.Ref{Namespace: "default", Name: "web"}, Machine: schema.MachineRunning, Containers: []schema.ContainerStatus{c}}}
+		return []*schema.PodStatus{{Ref: schema.Ref{Namespace: "default", Name: "web"}, Machine: schema.MachineRunning, Containers: []schema.ContainerStatus{c}}}
 	}
 	live := func(failures int) schema.ProbeStatus {
 		return schema.ProbeStatus{Kind: schema.ProbeLiveness, OK: failures == 0, Failures: failures, Message: "HTTP status 503"}
@@ -20,7 +20,7 @@ func TestHealthWatch(t *testing.T) {
 	silent[0].Machine, silent[0].Containers = schema.MachineUnknown, nil
 	var h healthWatch
 	for i, step := range []struct {
-		pods []schema.PodStatus
+		pods []*schema.PodStatus
 		want []string
 	}{
 		{look("1", false), nil},

@@ -3,7 +3,6 @@ package main
 import (
 	"fmt"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -48,10 +47,12 @@ type recorder struct {
 	counts  render.Summary
 	failed  int
 	held    []string
-	awaited string
+	awaited awaited
+	note    string // what was last said to be waited for
 	health  healthWatch
 	waiting []reconcile.Pending
-	tagTold bool // that images are named by tag only
+	tagTold bool          // that images are named by tag only
+	tagless []*schema.Pod // before it was told: pods without such an image
 }
 
 // ActionStarted implements reconcile.Observer.
@@ -84,18 +85,20 @@ func (r *recorder) Looked(want schema.DesiredState, seen schema.ActualState, pla
 		r.stack.record(e)
 	}
 	if plan.Empty() {
-		r.await(waitingFor(&want, &seen))
+		r.await(want.Pods, seen.Pods)
 	}
 }
 
 // warnByTag warns of images that are named by tag only, the first time that there are some.
-func (r *recorder) warnByTag(pods []schema.Pod) {
+func (r *recorder) warnByTag(pods []*schema.Pod) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if !r.loud || r.tagTold {
 		return
 	}
-	for _, w := range byTag(pods) {
+	fresh := others(pods, r.tagless)
+	r.tagless = pods
+	for _, w := range byTag(fresh) {
 		r.tagTold = true
 		r.stack.app.slog.Warn("images by tag", "cause", w)
 	}
@@ -122,44 +125,15 @@ func (r *recorder) lacking(pending []reconcile.Pending) []journal.Event {
 }
 
 // await shows what is waited for, when that has changed.
-func (r *recorder) await(text string) {
+func (r *recorder) await(want []*schema.Pod, seen []*schema.PodStatus) {
 	r.mu.Lock()
-	changed := text != r.awaited
-	r.awaited = text
+	text := r.awaited.look(want, seen)
+	changed := text != r.note
+	r.note = text
 	r.mu.Unlock()
 	if changed && text != "" {
 		r.display.Note(text)
 	}
-}
-
-// passing tells reasons that end by themselves; the actions that end them are shown.
-func passing(reason string) bool {
-	return reason == "NotStarted" || reason == "ContainerCreating" || reason == "PodInitializing"
-}
-
-// waitingFor names the pods that are not ready, "" when all are.
-func waitingFor(want *schema.DesiredState, seen *schema.ActualState) string {
-	const enough = 3
-	statuses := make(map[schema.Ref]*schema.PodStatus, len(seen.Pods))
-	for i := range seen.Pods {
-		statuses[seen.Pods[i].Ref] = &seen.Pods[i]
-	}
-	var names []string
-	for i := range want.Pods {
-		p := &want.Pods[i]
-		v := reconcile.Assess(p, statuses[p.Ref])
-		if !v.Ready && !v.Final && !passing(v.Reason) {
-			names = append(names, fmt.Sprintf("%s (%s)", p.Ref, v.Reason))
-		}
-	}
-	if len(names) == 0 {
-		return ""
-	}
-	more := ""
-	if n := len(names) - enough; n > 0 {
-		names, more = names[:enough], fmt.Sprintf(" and %d more", n)
-	}
-	return "waiting for " + strings.Join(names, ", ") + more
 }
 
 // hold says what is held back, when that has changed since it was said last.

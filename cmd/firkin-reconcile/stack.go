@@ -26,7 +26,7 @@ type stack struct {
 	actual  *actual.Observer
 	journal *journal.Writer
 	// pods are what look saw.
-	pods []schema.PodStatus
+	pods []*schema.PodStatus
 }
 
 // own opens the stack as the owner of the state directory, with a guest bundle to
@@ -199,8 +199,8 @@ func (s *stack) find(name, namespace string) (*schema.PodStatus, error) {
 		namespace, name = ns, bare
 	}
 	var found []*schema.PodStatus
-	for i := range s.pods {
-		if p := &s.pods[i]; p.Name == name && (namespace == "" || p.Namespace == namespace) {
+	for _, p := range s.pods {
+		if p.Name == name && (namespace == "" || p.Namespace == namespace) {
 			found = append(found, p)
 		}
 	}
@@ -212,11 +212,7 @@ func (s *stack) find(name, namespace string) (*schema.PodStatus, error) {
 	case len(s.pods) == 0:
 		return nil, remedy(fmt.Errorf("pod %s: not found", name), "no pods are here; firkin-reconcile apply DIR makes some")
 	}
-	all := make([]*schema.PodStatus, 0, len(s.pods))
-	for i := range s.pods {
-		all = append(all, &s.pods[i])
-	}
-	return nil, remedy(fmt.Errorf("pod %s: not found", name), "these are here: %s", refs(all))
+	return nil, remedy(fmt.Errorf("pod %s: not found", name), "these are here: %s", refs(s.pods))
 }
 
 func refs(pods []*schema.PodStatus) string {

@@ -15,13 +15,13 @@ const requireDigestUsage = "refuse manifests with images that are named by tag o
 
 // byTag is the warning that images are named by tag only: one for all of them, at the first one's pod, as most
 // manifests have such images and each would say the same. It is nil when there are none.
-func byTag(pods []schema.Pod) []string {
+func byTag(pods []*schema.Pod) []string {
 	var images []string
 	var first schema.Origin
-	for i := range pods {
-		for _, image := range pods[i].ImagesByTag() {
+	for _, p := range pods {
+		for _, image := range p.ImagesByTag() {
 			if len(images) == 0 {
-				first = pods[i].Origin
+				first = p.Origin
 			}
 			if !slices.Contains(images, image) {
 				images = append(images, image)
@@ -37,6 +37,19 @@ func byTag(pods []schema.Pod) []string {
 	}
 	return []string{fmt.Sprintf("%s:%d: %s: what that means is the registry's word of the day; name digests, and have anything else refused with --require-digest",
 		first.File, first.Line, what)}
+}
+
+// others returns the pods of a list that are not the same in an earlier one; both are sorted.
+func others(pods, before []*schema.Pod) (list []*schema.Pod) {
+	for _, p := range pods {
+		for len(before) > 0 && before[0].Ref.Compare(p.Ref) < 0 {
+			before = before[1:]
+		}
+		if len(before) == 0 || before[0] != p {
+			list = append(list, p)
+		}
+	}
+	return list
 }
 
 // warn says what is no problem of one manifest, unless it is part of what is printed.

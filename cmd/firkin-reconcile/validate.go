@@ -67,7 +67,7 @@ func (a *app) validate(ctx context.Context, paths []string, output string, opt s
 	}
 	result.Files = len(files)
 	named := map[schema.Ref][]string{}
-	var pods []schema.Pod
+	var pods []*schema.Pod
 	for i := range parsed {
 		if slices.ContainsFunc(parsed[i].Problems, func(p schema.Problem) bool { return p.Severity == schema.SeverityError }) {
 			result.Refused++
@@ -173,8 +173,8 @@ func duplicates(named map[schema.Ref][]string, parsed []schema.Parsed) []schema.
 // lineOf is where a file's first document of that pod begins, 0 when that is not known.
 func lineOf(ref schema.Ref, file string, parsed []schema.Parsed) int {
 	for i := range parsed {
-		for j := range parsed[i].Pods {
-			if p := &parsed[i].Pods[j]; p.Ref == ref && p.Origin.File == file {
+		for _, p := range parsed[i].Pods {
+			if p.Ref == ref && p.Origin.File == file {
 				return p.Origin.Line
 			}
 		}

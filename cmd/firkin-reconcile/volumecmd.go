@@ -125,9 +125,8 @@ func (a *app) volumeRemove(ctx context.Context, s *stack, names []string, namesp
 
 // claimed is an *volume.InUseError when there is a pod with that claim: one whose VM is
 // down at the moment wants it back.
-func claimed(pods []schema.PodStatus, claim schema.Ref) error {
-	for i := range pods {
-		p := &pods[i]
+func claimed(pods []*schema.PodStatus, claim schema.Ref) error {
+	for _, p := range pods {
 		if p.Namespace != claim.Namespace || p.Machine == schema.MachineAbsent || p.Spec == nil {
 			continue
 		}

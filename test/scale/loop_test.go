@@ -18,7 +18,7 @@ import (
 // so, so that what is measured is the loop alone.
 type ledger struct {
 	mu   sync.Mutex
-	pods []schema.PodStatus // sorted, never changed once handed out
+	pods []*schema.PodStatus // sorted, never changed once handed out
 }
 
 func (l *ledger) Pods(context.Context) (schema.ActualState, error) {
@@ -31,19 +31,19 @@ func (l *ledger) Apply(_ context.Context, a reconcile.Action) (reconcile.Result,
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.pods = slices.Clone(l.pods)
-	i, ok := slices.BinarySearchFunc(l.pods, a.Pod, func(p schema.PodStatus, ref schema.Ref) int { return p.Ref.Compare(ref) })
+	i, ok := slices.BinarySearchFunc(l.pods, a.Pod, func(p *schema.PodStatus, ref schema.Ref) int { return p.Ref.Compare(ref) })
 	if !ok {
-		l.pods = slices.Insert(l.pods, i, schema.PodStatus{})
+		l.pods = slices.Insert(l.pods, i, nil)
 	}
 	l.pods[i] = runningAs(a.Spec)
 	return reconcile.Result{}, nil
 }
 
 // runningAs is the status of a pod that is what its manifest says.
-func runningAs(pod *schema.Pod) schema.PodStatus {
-	s := schema.PodStatus{
+func runningAs(pod *schema.Pod) *schema.PodStatus {
+	s := &schema.PodStatus{
 		Ref: pod.Ref, Source: pod.Source, Machine: schema.MachineRunning, Configured: true, Spec: pod,
-		VMDigest: pod.VMDigest(), Edition: new(schema.Edition),
+		VMDigest: pod.VMDigest(),
 	}
 	for i := range pod.Containers {
 		c := &pod.Containers[i]
@@ -74,8 +74,8 @@ func BenchmarkLoop(b *testing.B) {
 	b.ReportMetric(time.Since(began).Seconds(), "first-read-s")
 	b.ReportMetric((cpu(b) - used).Seconds(), "first-read-cpu-s")
 	still := &ledger{}
-	for i := range state.Pods {
-		still.pods = append(still.pods, runningAs(&state.Pods[i]))
+	for _, p := range state.Pods {
+		still.pods = append(still.pods, runningAs(p))
 	}
 	f.loop = reconcile.NewLoop(f.source, still, reconcile.Options{Observer: f.seen, Log: logr.Discard()})
 	ctx, cancel := context.WithCancel(b.Context())

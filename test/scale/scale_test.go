@@ -85,13 +85,15 @@ const idle = time.Minute
 
 // reportRest reports what is needed at rest.
 func reportRest(b *testing.B) {
-	used := cpu(b)
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	allocated, used := m.TotalAlloc, cpu(b)
 	time.Sleep(idle)
 	b.ReportMetric(100*(cpu(b)-used).Seconds()/idle.Seconds(), "idle-%core")
 	b.ReportMetric(float64(rss(b))/(1<<20), "rss-MiB")
 	runtime.GC()
-	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
+	b.ReportMetric(float64(m.TotalAlloc-allocated)/(1<<20), "idle-alloc-MiB")
 	b.ReportMetric(float64(m.HeapAlloc)/(1<<20), "live-MiB")
 	b.ReportMetric(float64(m.StackInuse)/(1<<20), "stack-MiB")
 	b.ReportMetric(0, "ns/op") // of no meaning: each benchmark is one run

@@ -76,13 +76,13 @@ func (a *audit) step(ctx context.Context, w *world) error {
 	if err != nil {
 		return err
 	}
-	for i := range pods {
-		name := pods[i].Name
+	for _, pod := range pods {
+		name := pod.Name
 		if a.steady[name] != nil || !a.calm(name) || w.ledger.busy(name) {
 			continue
 		}
-		if differs(&pods[i], all) == "" {
-			a.steady[name] = standing(&pods[i], all)
+		if differs(pod, all) == "" {
+			a.steady[name] = standing(pod, all)
 		}
 	}
 	return nil

@@ -59,9 +59,11 @@ func bugs() map[string]struct {
 		},
 		"containers that run are not seen": {
 			sabotage{actual: func(s *schema.ActualState) {
-				for i := range s.Pods {
-					if n := len(s.Pods[i].Containers); n > 1 {
-						s.Pods[i].Containers = s.Pods[i].Containers[:n-1]
+				for i, p := range s.Pods {
+					if n := len(p.Containers); n > 1 {
+						fewer := *p
+						fewer.Containers = p.Containers[:n-1]
+						s.Pods[i] = &fewer
 					}
 				}
 			}},
@@ -76,7 +78,8 @@ func bugs() map[string]struct {
 		"what a container was made of is remembered for five minutes": {
 			sabotage{actual: func(s *schema.ActualState) {
 				for i := range s.Pods {
-					p := &s.Pods[i]
+					p := *s.Pods[i]
+					s.Pods[i] = &p
 					p.Containers = slices.Clone(p.Containers)
 					for j := range p.Containers {
 						c := &p.Containers[j]

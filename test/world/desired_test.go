@@ -43,10 +43,10 @@ func (d *directory) names() []string {
 }
 
 // resolved are the pods as they should be, whatever can be read at the moment.
-func (d *directory) resolved() ([]schema.Pod, error) {
+func (d *directory) resolved() ([]*schema.Pod, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	pods := make(map[string]schema.Pod)
+	pods := make(map[string]*schema.Pod)
 	for name, words := range d.pods {
 		pod, err := d.parser.pod(name, words)
 		if err != nil {
@@ -58,8 +58,8 @@ func (d *directory) resolved() ([]schema.Pod, error) {
 }
 
 // resolve fills in what pods take from the ConfigMap, and their claims.
-func resolve(pods map[string]schema.Pod, level int) []schema.Pod {
-	var list []schema.Pod
+func resolve(pods map[string]*schema.Pod, level int) []*schema.Pod {
+	var list []*schema.Pod
 	var claims []schema.ClaimDocument
 	for _, name := range slices.Sorted(maps.Keys(pods)) {
 		list = append(list, pods[name])
@@ -83,13 +83,13 @@ type reader struct {
 	spoil func(*schema.DesiredState)
 
 	mu    sync.Mutex
-	good  map[string]schema.Pod
+	good  map[string]*schema.Pod
 	level int
 	last  schema.DesiredState // as it truly was
 }
 
 func newReader(d *directory, spoil func(*schema.DesiredState)) *reader {
-	return &reader{dir: d, spoil: spoil, good: make(map[string]schema.Pod)}
+	return &reader{dir: d, spoil: spoil, good: make(map[string]*schema.Pod)}
 }
 
 // Pods implements reconcile.Desired.

@@ -206,10 +206,10 @@ func (p podWords) container(b *strings.Builder, name, extra string, c containerW
 // parser turns manifests into pods, each text once.
 type parser struct {
 	mu   sync.Mutex
-	pods map[string]schema.Pod
+	pods map[string]*schema.Pod
 }
 
-func (p *parser) pod(name string, words podWords) (schema.Pod, error) {
+func (p *parser) pod(name string, words podWords) (*schema.Pod, error) {
 	key := name + ": " + words.String()
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -219,11 +219,11 @@ func (p *parser) pod(name string, words podWords) (schema.Pod, error) {
 	parsed := schema.Parse(fileOf(name), []byte(words.yaml(name)), schema.ParseOptions{Source: source})
 	for _, problem := range parsed.Problems {
 		if problem.Severity == schema.SeverityError {
-			return schema.Pod{}, fmt.Errorf("%s: %s\n%s", problem.Path, problem.Message, words.yaml(name))
+			return nil, fmt.Errorf("%s: %s\n%s", problem.Path, problem.Message, words.yaml(name))
 		}
 	}
 	if len(parsed.Pods) != 1 {
-		return schema.Pod{}, fmt.Errorf("%d pods in\n%s", len(parsed.Pods), words.yaml(name))
+		return nil, fmt.Errorf("%d pods in\n%s", len(parsed.Pods), words.yaml(name))
 	}
 	p.pods[key] = parsed.Pods[0]
 	return parsed.Pods[0], nil

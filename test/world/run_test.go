@@ -45,7 +45,7 @@ type runner struct {
 
 func newRunner(t *testing.T, bug sabotage) *runner {
 	t.Helper()
-	r := &runner{bug: bug, dir: memoryDir(t), parser: parser{pods: make(map[string]schema.Pod)}}
+	r := &runner{bug: bug, dir: memoryDir(t), parser: parser{pods: make(map[string]*schema.Pod)}}
 	return r
 }
 

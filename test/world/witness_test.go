@@ -85,7 +85,7 @@ func (w *witness) Looked(_ schema.DesiredState, seen schema.ActualState, plan re
 		return
 	}
 	for _, a := range plan.Actions {
-		unknown := func(p schema.PodStatus) bool { return p.Ref == a.Pod && p.Machine == schema.MachineUnknown }
+		unknown := func(p *schema.PodStatus) bool { return p.Ref == a.Pod && p.Machine == schema.MachineUnknown }
 		if slices.ContainsFunc(seen.Pods, unknown) {
 			w.w.story.wrong(wrongRemoval, "%s is planned, and its machine is unknown", a)
 		}
@@ -109,7 +109,7 @@ func (w *witness) allowed(a reconcile.Action) {
 		w.w.story.wrong(wrongRemoval, "%s, whose machine has not answered for %s", a, d)
 	}
 	said := w.p.reader.said()
-	i := slices.IndexFunc(said.Pods, func(p schema.Pod) bool { return p.Ref == a.Pod })
+	i := slices.IndexFunc(said.Pods, func(p *schema.Pod) bool { return p.Ref == a.Pod })
 	isHeld := slices.ContainsFunc(said.Held, func(h schema.HeldPod) bool { return h.Ref == a.Pod })
 	from := said.Sources[0]
 	switch {

@@ -207,10 +207,10 @@ func (w *world) left(ctx context.Context) (string, error) {
 		return "", err
 	}
 	wanted := make(map[string]bool)
-	for i := range pods {
-		wanted[pods[i].Name] = true
-		if why := differs(&pods[i], all); why != "" {
-			return "pod " + pods[i].Name + ": " + why, nil
+	for _, pod := range pods {
+		wanted[pod.Name] = true
+		if why := differs(pod, all); why != "" {
+			return "pod " + pod.Name + ": " + why, nil
 		}
 	}
 	for _, s := range all {
