@@ -27,17 +27,26 @@ func (o *Observer) statuses() []*schema.PodStatus {
 		return list
 	}
 	list = slices.Clone(list)
+	var absent []*schema.PodStatus
 	for ref, failed := range failures {
+		status := schema.PodStatus{Ref: ref, Source: failed.Source, Machine: schema.MachineAbsent, Spec: failed.Spec}
 		i, seen := slices.BinarySearchFunc(list, ref, statusAt)
-		if !seen {
-			list = slices.Insert(list, i, &schema.PodStatus{Ref: ref, Source: failed.Source, Machine: schema.MachineAbsent, Spec: failed.Spec})
+		if seen {
+			status = *list[i]
 		}
-		status := *list[i]
 		status.Failures = standing(failed.Failures, &status)
-		list[i] = &status
+		if seen {
+			list[i] = &status
+		} else {
+			absent = append(absent, &status)
+		}
 	}
+	list = append(list, absent...)
+	slices.SortFunc(list, compareRefs)
 	return list
 }
+
+func compareRefs(a, b *schema.PodStatus) int { return a.Ref.Compare(b.Ref) }
 
 func statusAt(s *schema.PodStatus, ref schema.Ref) int { return s.Ref.Compare(ref) }
 
@@ -66,17 +75,17 @@ func (o *Observer) ofMachines() []*schema.PodStatus {
 // shownAnew makes the list of statuses of the machines, and keeps it if each pod has one machine
 // that was made for it. The caller holds o.mu.
 func (o *Observer) shownAnew() []*schema.PodStatus {
-	byRef := make(map[schema.Ref]*schema.PodStatus, len(o.machines))
+	statuses := make(map[schema.Ref]*schema.PodStatus, len(o.machines))
 	var unnamed []*machine
 	for _, m := range o.machines {
 		if m.made == nil {
 			unnamed = append(unnamed, m)
 			continue
 		}
-		put(byRef, m.status(m.made.Ref))
+		put(statuses, m.status(m.made.Ref))
 	}
-	o.putUnnamed(byRef, unnamed)
-	list := slices.SortedFunc(maps.Values(byRef), func(a, b *schema.PodStatus) int { return a.Ref.Compare(b.Ref) })
+	o.putUnnamed(statuses, unnamed)
+	list := slices.SortedFunc(maps.Values(statuses), compareRefs)
 	if len(unnamed) == 0 && len(list) == len(o.machines) {
 		o.shown = list
 	}

@@ -71,12 +71,23 @@ func boot(t *testing.T) *vm {
 }
 
 // start starts a machine with a store of 64 MiB, which ends with the test.
-func start(t *testing.T, vmm *VMM, spec driver.Spec) *vm {
+func start(t testing.TB, vmm *VMM, spec driver.Spec) *vm {
+	t.Helper()
+	return startIn(t, vmm, spec, withStore(t))
+}
+
+// withStore returns a machine's directory with a store.
+func withStore(t testing.TB) string {
 	t.Helper()
 	dir := t.TempDir()
 	if out, err := exec.CommandContext(t.Context(), "mkfs.ext4", "-q", filepath.Join(dir, storeFile), "64M").CombinedOutput(); err != nil {
 		t.Fatalf("mkfs.ext4: %v: %s", err, out)
 	}
+	return dir
+}
+
+func startIn(t testing.TB, vmm *VMM, spec driver.Spec, dir string) *vm {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
 	m, err := vmm.Start(ctx, spec, dir, nil)
@@ -97,11 +108,17 @@ func start(t *testing.T, vmm *VMM, spec driver.Spec) *vm {
 }
 
 // agent opens a session and returns the agent's client.
-func agent(t *testing.T, v *vm, token byte) agentpb.AgentClient {
+func agent(t testing.TB, v *vm, token byte) agentpb.AgentClient {
+	t.Helper()
+	return agentOn(t, v.Link, token)
+}
+
+// agentOn is agent of what a connection leads to.
+func agentOn(t testing.TB, dial func(context.Context) (net.Conn, error), token byte) agentpb.AgentClient {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
 	defer cancel()
-	conn, err := v.Link(ctx)
+	conn, err := dial(ctx)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -33,6 +33,8 @@ spec:
 type applied struct {
 	Actions []struct {
 		Type, Kind, Pod, Name, Cause string
+		Start                        time.Time
+		Duration                     float64 // in seconds
 		Phases                       []struct{ Name string }
 	}
 }
