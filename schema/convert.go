@@ -1,6 +1,7 @@
 package schema
 
 import (
+	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
@@ -14,9 +15,9 @@ const (
 
 // convert turns a manifest into a pod, and reports what breaks a rule that the JSON Schema
 // cannot say.
-func (d document) convert(known map[string]any) *Pod {
+func (d document) convert(known []byte) *Pod {
 	var m podManifest
-	if err := decode(known, &m); err != nil && !d.failed() {
+	if err := json.Unmarshal(known, &m); err != nil && !d.failed() {
 		d.invalid(nil, "%v", err) // the schema let something through that has no place
 	}
 	s, spec := &m.Spec, fieldPath{"spec"}

@@ -7,8 +7,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-
-	"go.yaml.in/yaml/v3"
 )
 
 // fieldPath leads to a value in a document: keys (string, plainKey, hiddenKey) and indexes (int).
@@ -67,14 +65,16 @@ type document struct {
 	file   string
 	line   int // lines of the file before the document's text
 	index  int // which document of the file it is, from 0
-	root   *yaml.Node
+	places *places
 	prefix fieldPath // where the object is in the document
 	opt    *ParseOptions
 	// doubled are the paths of keys that stand twice.
 	doubled []fieldPath
 	out     *[]Problem
-	nul     bool // some text may hold a NUL character
-	start   int  // how many problems there were before this object
+	// manifest is the JSON of the object, nil when it has to be made.
+	manifest []byte
+	nul      bool // some text may hold a NUL character
+	start    int  // how many problems there were before this object
 	// noted are the fields of this object that a note was given for.
 	noted map[*fieldTree]bool
 }
@@ -86,7 +86,7 @@ func (d document) failed() bool {
 
 // item returns the document of an object inside this one.
 func (d document) item(p fieldPath) document {
-	d.prefix = slices.Concat(d.prefix, p)
+	d.prefix, d.manifest = slices.Concat(d.prefix, p), nil
 	return d
 }
 
@@ -126,57 +126,6 @@ func (d document) full() bool { return len(*d.out) > maxProblems }
 // invalid reports a value that is not allowed.
 func (d document) invalid(p fieldPath, format string, args ...any) {
 	d.report(p, SeverityError, ClassInvalid, format, args...)
-}
-
-// position finds the line and column of what p leads to: of its key where it has one.
-func (d document) position(p fieldPath) (line, column int) {
-	node := d.root
-	if node.Kind == yaml.DocumentNode && len(node.Content) > 0 {
-		node = node.Content[0]
-	}
-	at := node
-	for _, step := range p {
-		node = resolve(node)
-		key, child := descend(node, step)
-		if child == nil {
-			break
-		}
-		node, at = child, key
-	}
-	return at.Line + d.line, at.Column
-}
-
-// descend returns the child of a node, and the node that marks where it begins.
-func descend(node *yaml.Node, step any) (mark, child *yaml.Node) {
-	switch s := step.(type) {
-	case plainKey:
-		step = string(s)
-	case hiddenKey:
-		step = string(s)
-	}
-	switch s := step.(type) {
-	case int:
-		if node.Kind == yaml.SequenceNode && s < len(node.Content) {
-			return node.Content[s], node.Content[s]
-		}
-	case string:
-		if node.Kind != yaml.MappingNode {
-			return nil, nil
-		}
-		for i := 0; i+1 < len(node.Content); i += 2 {
-			if node.Content[i].Value == s {
-				return node.Content[i], node.Content[i+1]
-			}
-		}
-	}
-	return nil, nil
-}
-
-func resolve(node *yaml.Node) *yaml.Node {
-	if node.Kind == yaml.AliasNode && node.Alias != nil {
-		return node.Alias
-	}
-	return node
 }
 
 // chunk is the text of one document.

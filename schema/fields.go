@@ -44,51 +44,70 @@ func (t *fieldTree) resolve(node *fieldTree) *fieldTree {
 }
 
 // fields reports every key that is unknown or refused, and notes those that are taken
-// without effect, each once. It returns a copy of the object without the refused keys, and
-// without nulls, which Kubernetes takes for absent.
-func (d document) fields(object map[string]any) map[string]any {
+// without effect, each once. It returns the object without the refused keys, and without
+// nulls, which Kubernetes takes for absent: a copy, unless it is the same.
+func (d document) fields(object map[string]any) (known map[string]any, same bool) {
 	tree := fieldsOnce()
-	known, _ := d.prune(tree, tree.Defs["Pod"], object, nil).(map[string]any)
-	return known
+	value, same := d.prune(tree, tree.Defs["Pod"], object, nil)
+	known, _ = value.(map[string]any)
+	return known, same
 }
 
-func (d document) prune(tree, node *fieldTree, value any, p fieldPath) any {
+func (d document) prune(tree, node *fieldTree, value any, p fieldPath) (known any, same bool) {
 	node = tree.resolve(node)
 	switch v := value.(type) {
 	case map[string]any:
 		switch {
 		case node == nil || node.Type == nil:
-			return v
+			return v, true
 		case node.Properties == nil:
 			return d.filled(v, p)
 		}
 		return d.pruneObject(tree, node, v, p)
 	case []any:
 		if node == nil || node.Items == nil {
-			return v
+			return v, true
 		}
-		list := make([]any, len(v))
-		for i, item := range v {
-			if item == nil && node.Items.Ref == "" {
-				item = d.nothing(p.index(i))
-			}
-			list[i] = d.prune(tree, node.Items, item, p.index(i))
-		}
-		return list
+		return d.pruneList(tree, node, v, p)
 	default:
-		return v
+		return v, true
 	}
 }
 
-// filled returns a free-form mapping (labels, resources) whose values are all there.
-func (d document) filled(object map[string]any, p fieldPath) map[string]any {
-	all := maps.Clone(object)
-	for _, key := range slices.Sorted(maps.Keys(object)) {
-		if object[key] == nil {
-			all[key] = d.nothing(p.key(key))
+func (d document) pruneList(tree, node *fieldTree, list []any, p fieldPath) (known []any, same bool) {
+	known, same = list, true
+	for i, item := range list {
+		kept, whole := item, true
+		switch {
+		case item == nil && node.Items.Ref == "":
+			kept, whole = d.nothing(p.index(i)), false
+		case nested(item):
+			kept, whole = d.prune(tree, node.Items, item, p.index(i))
 		}
+		if whole {
+			continue
+		}
+		if same {
+			known, same = slices.Clone(list), false
+		}
+		known[i] = kept
 	}
-	return all
+	return known, same
+}
+
+// filled returns a free-form mapping (labels, resources) whose values are all there.
+func (d document) filled(object map[string]any, p fieldPath) (all map[string]any, same bool) {
+	all, same = object, true
+	for _, key := range slices.Sorted(maps.Keys(object)) {
+		if object[key] != nil {
+			continue
+		}
+		if same {
+			all, same = maps.Clone(object), false
+		}
+		all[key] = d.nothing(p.key(key))
+	}
+	return all, same
 }
 
 // nothing is what stands for a text that is not there, as in Kubernetes.
@@ -97,30 +116,56 @@ func (d document) nothing(p fieldPath) any {
 	return ""
 }
 
-func (d document) pruneObject(tree, node *fieldTree, object map[string]any, p fieldPath) map[string]any {
-	known := make(map[string]any, len(object))
+func (d document) pruneObject(tree, node *fieldTree, object map[string]any, p fieldPath) (known map[string]any, same bool) {
+	known, same = object, true
 	for _, key := range slices.Sorted(maps.Keys(object)) {
-		if d.full() {
-			break
+		kept, whole := d.pruneField(tree, node, key, object[key], p)
+		if whole {
+			continue
 		}
-		value, at := object[key], p.key(key)
-		field := node.Properties[key]
-		switch {
-		case field == nil:
-			d.report(at, SeverityError, ClassUnknown, "there is no such key%s", suggest(key, slices.Collect(maps.Keys(node.Properties))))
-		case value == nil:
-		case field.Class == classRefused && empty(value):
-		case field.Class == classRefused:
-			d.report(at, SeverityError, ClassUnsupported, "not supported%s", because(field.Note))
-			d.refusedRules(key, value, at)
-		default:
-			if field.Class == classAccepted {
-				d.note(field, at)
-			}
-			known[key] = d.prune(tree, field, value, at)
+		if same {
+			known, same = maps.Clone(object), false
+		}
+		if known[key] = kept; kept == nil {
+			delete(known, key)
 		}
 	}
-	return known
+	return known, same
+}
+
+// pruneField is prune for the value of a key; nil when nothing of it is kept. p leads to
+// what holds the key.
+func (d document) pruneField(tree, node *fieldTree, key string, value any, p fieldPath) (known any, same bool) {
+	field := node.Properties[key]
+	switch {
+	case d.full():
+		return nil, false
+	case field == nil:
+		d.report(p.key(key), SeverityError, ClassUnknown, "there is no such key%s", suggest(key, slices.Collect(maps.Keys(node.Properties))))
+		return nil, false
+	case value == nil || field.Class == classRefused && empty(value):
+		return nil, false
+	case field.Class == classRefused:
+		d.report(p.key(key), SeverityError, ClassUnsupported, "not supported%s", because(field.Note))
+		d.refusedRules(key, value, p.key(key))
+		return nil, false
+	case field.Class == classAccepted:
+		d.note(field, p.key(key))
+	}
+	if !nested(value) {
+		return value, true
+	}
+	return d.prune(tree, field, value, p.key(key))
+}
+
+// nested tells values that hold others.
+func nested(value any) bool {
+	switch value.(type) {
+	case map[string]any, []any:
+		return true
+	default:
+		return false
+	}
 }
 
 // note warns of a field that is taken without effect, once in an object.

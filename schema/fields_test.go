@@ -79,3 +79,38 @@ func TestSchemaDescribesEveryKey(t *testing.T) {
 		}
 	}
 }
+
+// TestReferencesStandAlone: what is judged by is the definition that a schema refers to, so nothing
+// beside the reference may ask for more.
+func TestReferencesStandAlone(t *testing.T) {
+	var tree any
+	if err := json.Unmarshal(schema.JSON(), &tree); err != nil {
+		t.Fatal(err)
+	}
+	references := 0
+	var walk func(value any)
+	walk = func(value any) {
+		switch v := value.(type) {
+		case []any:
+			for _, item := range v {
+				walk(item)
+			}
+		case map[string]any:
+			_, refers := v["$ref"].(string)
+			for key, item := range v {
+				if refers && key != "$ref" && key != "description" && !strings.HasPrefix(key, "x-firkin-") {
+					t.Errorf("%s stands beside the reference to %s", key, v["$ref"])
+				}
+				walk(item)
+			}
+			if refers {
+				references++
+			}
+		}
+	}
+	defs, _ := tree.(map[string]any)["$defs"].(map[string]any)
+	walk(defs)
+	if references == 0 {
+		t.Error("there are no references")
+	}
+}

@@ -134,46 +134,62 @@ func (p *parser) syntax(c chunk, err error) {
 	p.out.Unreadable = true
 }
 
-// chunk reads one document. Positions come from the tree of nodes; values are converted
-// as Kubernetes converts them, which settles what YAML leaves open (yes, 0o7, ...).
+// chunk reads one document.
 func (p *parser) chunk(c chunk) {
 	c.text = yamlEscapes(c.text)
+	d := document{file: p.file, line: c.line, index: c.index, opt: &p.opt, out: &p.out.Problems}
+	value, ok := readPlain(&d, c.text)
+	if !ok {
+		value = p.readAny(&d, c)
+	}
+	if value != nil {
+		p.object(d, value, 0)
+	}
+}
+
+// readAny reads the value of any document, and says what is wrong with its text; nil when there
+// is none. Positions come from the tree of nodes; values are converted as Kubernetes converts
+// them, which settles what YAML leaves open (yes, 0o7, ...).
+func (p *parser) readAny(d *document, c chunk) any {
 	var root yaml.Node
 	decoder := yaml.NewDecoder(bytes.NewReader(c.text))
 	if err := decoder.Decode(&root); err != nil {
 		if !errors.Is(err, io.EOF) {
 			p.syntax(c, located(err, c.text))
 		}
-		return
+		return nil
 	}
 	if err := decoder.Decode(new(yaml.Node)); !errors.Is(err, io.EOF) {
 		p.syntax(c, errors.New("something follows the end of the document"))
-		return
+		return nil
 	}
 	if err := checkDepth(&root, 0); err != nil {
 		p.syntax(c, err)
-		return
+		return nil
 	}
 	text, err := sigsyaml.YAMLToJSON(c.text)
 	if err != nil {
 		p.syntax(c, err)
-		return
+		return nil
 	}
 	value, err := decodeJSON(text)
 	if err != nil {
 		p.syntax(c, err)
-		return
+		return nil
 	}
 	if value == nil {
-		return
+		return nil
 	}
-	d := document{file: p.file, line: c.line, index: c.index, root: &root, opt: &p.opt, nul: bytes.Contains(text, []byte(`\u0000`)), out: &p.out.Problems}
+	d.places, d.nul = &places{root: &root}, holdsNUL(text)
 	d.duplicates(&root, nil, &d.doubled)
 	if slices.ContainsFunc(d.doubled, identifies) {
 		p.out.Unreadable = true
 	}
-	p.object(d, value, 0)
+	return value
 }
+
+// holdsNUL tells whether a text of a JSON document may hold a NUL character.
+func holdsNUL(text []byte) bool { return bytes.Contains(text, []byte(`\u0000`)) }
 
 // located returns a syntax error in the words of the parser that counts lines right: the
 // one that gives us nodes is off by one in some.
@@ -285,7 +301,9 @@ func (p *parser) list(d document, object map[string]any, depth int) {
 // pod reads one Pod.
 func (p *parser) pod(d document, object map[string]any) {
 	d.start = len(*d.out)
-	d.generatedName(object)
+	if d.generatedName(object) {
+		d.manifest = nil
+	}
 	p.names(object)
 	if pod := p.readPod(d, object); pod != nil {
 		p.out.Pods = append(p.out.Pods, pod)
@@ -296,9 +314,17 @@ func (p *parser) pod(d document, object map[string]any) {
 // whose problems it reports.
 func (p *parser) readPod(d document, object map[string]any) *Pod {
 	d.start, d.noted = len(*d.out), make(map[*fieldTree]bool)
-	known := d.fields(object)
+	known, same := d.fields(object)
 	d.shape(known)
-	pod := d.convert(known)
+	manifest := d.manifest
+	if manifest == nil {
+		manifest = encode(object)
+	}
+	text := manifest
+	if !same {
+		text = encode(known)
+	}
+	pod := d.convert(text)
 	if d.nul {
 		d.nuls(object, nil)
 	}
@@ -308,32 +334,12 @@ func (p *parser) readPod(d document, object map[string]any) *Pod {
 	if slices.ContainsFunc(d.doubled, func(double fieldPath) bool { return slices.Equal(double[:min(len(double), len(d.prefix))], d.prefix) }) {
 		return nil
 	}
-	manifest, err := json.Marshal(object)
-	if err != nil {
-		d.invalid(nil, "%v", err)
-		return nil
-	}
 	line, _ := d.position(d.prefix)
 	pod.Source = p.opt.Source
 	pod.Origin = Origin{File: p.file, Line: line, Commit: p.opt.Commit}
 	pod.Manifest = manifest
-	same := canonical(pod)
-	return &same
-}
-
-// canonical returns the pod as it comes back from its JSON form, so that one that was
-// kept in a VM compares equal to it: an empty list and none are the same.
-func canonical(pod *Pod) Pod {
-	var same Pod
-	if err := decode(pod, &same); err != nil {
-		panic("schema: a pod does not come back from its JSON: " + err.Error()) // only plain data is in one
-	}
-	for _, list := range [][]Container{same.InitContainers, same.Containers} {
-		for i := range list {
-			list[i].Missing = list[i].Unavailable
-		}
-	}
-	return same
+	canonical(pod)
+	return pod
 }
 
 // identifies tells keys that say which pods a document means, at its top.

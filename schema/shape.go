@@ -22,8 +22,24 @@ var compiled = sync.OnceValue( //nolint:gochecknoglobals // set once, never chan
 		if err := c.AddResource(name, bytes.NewReader(schemaJSON)); err != nil {
 			panic("schema: the embedded JSON Schema is broken: " + err.Error()) // a test compiles it
 		}
-		return c.MustCompile(name + "#/$defs/Pod")
+		return direct(c.MustCompile(name + "#/$defs/Pod"))
 	})
+
+// direct returns what a schema refers to, and makes all in it what they refer to: the library
+// would look at each value once more for the reference. Beside a reference stand only words
+// for people (a test looks), and nothing refers to what it is part of.
+func direct(s *jsonschema.Schema) *jsonschema.Schema {
+	for s.Ref != nil {
+		s = s.Ref
+	}
+	for key, property := range s.Properties {
+		s.Properties[key] = direct(property)
+	}
+	if s.Items2020 != nil {
+		s.Items2020 = direct(s.Items2020)
+	}
+	return s
+}
 
 // shape reports values that are not of the type, or not among the values, that the JSON
 // Schema allows.
@@ -187,10 +203,13 @@ func locate(value any, pointer string) (fieldPath, any) {
 
 // decode turns a known value into a Go type. Of what shape has reported, what fits is
 // taken all the same.
-func decode(value any, into any) error {
+func decode(value any, into any) error { return json.Unmarshal(encode(value), into) }
+
+// encode returns the JSON of a value that came out of JSON.
+func encode(value any) []byte {
 	b, err := json.Marshal(value)
 	if err != nil {
 		panic(fmt.Sprintf("schema: marshal %T: %v", value, err)) // it came out of a JSON decoder
 	}
-	return json.Unmarshal(b, into)
+	return b
 }

@@ -23,7 +23,7 @@ const defaultPath = "manifests"
 
 // validateGCPercent is how much the heap may grow while manifests are parsed, in percent of
 // what is in use, before it is collected.
-const validateGCPercent = 400
+const validateGCPercent = 800
 
 // maxManifestBytes bounds one file, as the reader of manifest directories does.
 const maxManifestBytes = 8 << 20
@@ -67,7 +67,7 @@ func (a *app) validate(ctx context.Context, paths []string, output string, opt s
 	}
 	result.Files = len(files)
 	named := map[schema.Ref][]string{}
-	var pods []*schema.Pod
+	pods := make([]*schema.Pod, 0, len(files))
 	for i := range parsed {
 		if slices.ContainsFunc(parsed[i].Problems, func(p schema.Problem) bool { return p.Severity == schema.SeverityError }) {
 			result.Refused++
@@ -127,7 +127,11 @@ func (a *app) parse(name string, opt schema.ParseOptions) schema.Parsed {
 			File: name, Severity: schema.SeverityError, Class: schema.ClassInvalid, Message: err.Error(),
 		}}}
 	}
-	return schema.Parse(name, data, opt)
+	parsed := schema.Parse(name, data, opt)
+	for i := range parsed.Pods {
+		parsed.Pods[i].Manifest = nil // nobody looks at it, and all pods are kept to the end
+	}
+	return parsed
 }
 
 func (a *app) readManifest(name string) ([]byte, error) {
