@@ -133,15 +133,16 @@ func (o *Observer) startMachine(ctx context.Context, m *machine, pod *schema.Pod
 		return err // what is shared went away meanwhile, and cannot be made again
 	}
 	// gofail: var podStarting struct{}
-	if err := m.handle.Start(ctx); err != nil {
-		return err
-	}
+	err := m.handle.Start(ctx)
 	// gofail: var podStarted struct{}
 	o.mu.Lock()
-	defer o.mu.Unlock()
 	m.booted()
 	o.outdate(m)
-	return nil
+	o.mu.Unlock()
+	if err != nil {
+		o.ask(context.WithoutCancel(ctx), m) // a start that failed may have had effect: it is not known to be dead
+	}
+	return err
 }
 
 // undoBoot stops a machine that booted and could not be made a pod. It keeps the
