@@ -206,6 +206,37 @@ func TestDeadMachineOfAnotherSizeIsReplaced(t *testing.T) {
 	})
 }
 
+// TestStartThatFailedMayHaveHadEffect: a dead machine does not count as dead any more once it was started,
+// whatever came of that, until it is asked.
+func TestStartThatFailedMayHaveHadEffect(t *testing.T) {
+	inBubble(t, "", func(t *testing.T, p *pods) {
+		pod := newPod("web", "sleep", "infinity")
+		p.up(pod)
+		p.kill(pod.Ref)
+		p.refresh()
+		p.driver.startErr = errors.New("the connection broke")
+		p.driver.set("web", hung{})
+		if _, err := p.do(reconcile.Add, reconcile.KindPod, pod.Name, pod); !errors.Is(err, p.driver.startErr) {
+			t.Errorf("got %v", err)
+		}
+		if s := p.status(pod.Ref); s.Machine != schema.MachineUnknown {
+			t.Errorf("its machine runs, says nothing and counts as %s", s.Machine)
+		}
+		// One that was not started after all is dead again.
+		p.kill(pod.Ref)
+		p.driver.startErr = nil
+		if err := p.faults.Set("Start", "1*error(no memory)"); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := p.do(reconcile.Add, reconcile.KindPod, pod.Name, pod); err == nil {
+			t.Error("it was started")
+		}
+		if s := p.status(pod.Ref); s.Machine != schema.MachineDead {
+			t.Errorf("its machine is dead and counts as %s", s.Machine)
+		}
+	})
+}
+
 func TestRemovalOfASilentPodIsForced(t *testing.T) {
 	inBubble(t, "", func(t *testing.T, p *pods) {
 		pod := newPod("web", "sleep", "infinity")

@@ -224,6 +224,7 @@ type tampered struct {
 	mangle   func(*driver.Info)
 	log      []string // disks attached and detached, stops, deletes
 	listed   func()   // called after a list was made
+	startErr error    // what a start returns that had effect
 }
 
 func (d *tampered) Create(ctx context.Context, spec driver.Spec) (driver.Machine, error) {
@@ -253,6 +254,15 @@ func (d *tampered) Machines(ctx context.Context) ([]driver.Machine, error) {
 		listed()
 	}
 	return all, err
+}
+
+func (m *tamperedMachine) Start(ctx context.Context) error {
+	if err := m.Machine.Start(ctx); err != nil {
+		return err
+	}
+	m.d.mu.Lock()
+	defer m.d.mu.Unlock()
+	return m.d.startErr
 }
 
 func (d *tampered) set(pod string, agent grpc.ClientConnInterface) {
