@@ -160,7 +160,11 @@ func (o *Observer) addContainer(ctx context.Context, m *machine, agent agentpb.A
 	for _, p := range answer.GetPhases() {
 		clock.add(p.GetName(), p.GetTook().AsDuration())
 	}
-	return clock.result(), o.heard(m, answer.GetPod())
+	if err := o.heard(m, answer.GetPod()); err != nil {
+		return clock.result(), err
+	}
+	o.letGoLeft(ctx, m)
+	return clock.result(), nil
 }
 
 func (o *Observer) waitContainer(ctx context.Context, m *machine, agent agentpb.AgentClient, a reconcile.Action) (reconcile.Result, error) {
@@ -194,6 +198,12 @@ func (o *Observer) removeContainer(ctx context.Context, m *machine, agent agentp
 	}
 	if err := o.heard(m, answer.GetPod()); err != nil {
 		return result, err
+	}
+	if a.Replacing {
+		o.mu.Lock()
+		m.left = append(m.left, disk)
+		o.mu.Unlock()
+		return result, nil
 	}
 	o.letGo(ctx, m, disk)
 	return result, nil

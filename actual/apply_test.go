@@ -121,6 +121,29 @@ func TestRecordKeepsWordsWithThePod(t *testing.T) {
 	})
 }
 
+// TestReplacedContainersLeaveTheirDiskLast: the disk of a replaced container stays while its successor is made, and
+// goes then if that is on another.
+func TestReplacedContainersLeaveTheirDiskLast(t *testing.T) {
+	inBubble(t, "", func(t *testing.T, p *pods) {
+		pod := newPod("web", "sleep", "infinity")
+		pod.Containers[0].Image = "disk-a"
+		p.up(pod)
+		for _, next := range []string{"disk-a", "disk-b"} {
+			changed := *pod
+			changed.Containers = []schema.Container{pod.Containers[0]}
+			changed.Containers[0].Image = next
+			replace := reconcile.Action{Type: reconcile.Remove, Kind: reconcile.KindContainer, Pod: pod.Ref, Name: "main", Spec: &changed, Replacing: true}
+			if _, err := p.Apply(t.Context(), replace); err != nil {
+				t.Fatal(err)
+			}
+			p.must(reconcile.Add, reconcile.KindContainer, "main", &changed)
+		}
+		if diff := cmp.Diff([]string{"attach a", "attach a", "attach b", "detach a"}, p.driver.took()); diff != "" {
+			t.Error(diff)
+		}
+	})
+}
+
 func TestDisksLeaveWithTheirLastContainer(t *testing.T) {
 	inBubble(t, "", func(t *testing.T, p *pods) {
 		pod := newPod("web", "sleep", "infinity")

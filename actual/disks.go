@@ -88,6 +88,18 @@ func (o *Observer) letGo(ctx context.Context, m *machine, disk string) {
 	}
 }
 
+// letGoLeft detaches the disks of containers that were replaced. It takes longer than replacing
+// them does, and mostly the new ones are on the same image: so they are not let go of before.
+func (o *Observer) letGoLeft(ctx context.Context, m *machine) {
+	o.mu.Lock()
+	disks := m.left
+	m.left = nil
+	o.mu.Unlock()
+	for _, disk := range disks {
+		o.letGo(ctx, m, disk)
+	}
+}
+
 // takeBack detaches a disk that nothing in the pod is on, and that is to be made anew or to
 // grow: who removed the volume that was on it may have died before letting go of it, and
 // the machine would go on with the disk as it was. One that it does not have is fine.

@@ -42,6 +42,8 @@ type machine struct {
 	streaming bool
 	// view is the status made of the above, never changed; nil after a change.
 	view *schema.PodStatus
+	// left are disks that containers were on which are being replaced; see letGoLeft.
+	left []string
 	// adding is held (for reading) while a volume is added, whose disk the agent may not know of yet.
 	adding sync.RWMutex
 	// kick tells the follower that the machine was booted.
