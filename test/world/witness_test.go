@@ -105,7 +105,9 @@ const longSilence = time.Minute
 // allowed judges an action that is planned by what the manifests said, and by what is truly
 // known. Later ones of a pod's list may be done when that is no longer so.
 func (w *witness) allowed(a reconcile.Action) {
-	if d := w.w.host.silentFor(context.Background(), a.Pod.Name); d > longSilence && w.w.listableFor(longSilence) {
+	// While a pod is worked on, what is planned for it is not begun: its machine may just have been started.
+	d := w.w.host.silentFor(context.Background(), a.Pod.Name)
+	if d > longSilence && w.w.listableFor(longSilence) && !w.w.ledger.busy(a.Pod.Name) {
 		w.w.story.wrong(wrongRemoval, "%s, whose machine has not answered for %s", a, d)
 	}
 	said := w.p.reader.said()
