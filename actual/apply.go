@@ -128,25 +128,32 @@ func (o *Observer) removeEmptyDir(ctx context.Context, m *machine, agent agentpb
 // addContainer brings the image into the VM and starts the container from it.
 func (o *Observer) addContainer(ctx context.Context, m *machine, agent agentpb.AgentClient, a reconcile.Action) (reconcile.Result, error) {
 	clock := startWatch()
+	on, err := o.startContainer(ctx, m, agent, a, clock)
+	o.letGoLeft(context.WithoutCancel(ctx), m, a, on, clock)
+	return clock.result(), err
+}
+
+// startContainer says which disk the container is on or, where the answer is lost, may be on.
+func (o *Observer) startContainer(ctx context.Context, m *machine, agent agentpb.AgentClient, a reconcile.Action, clock *stopwatch) (on string, err error) {
 	c := a.Spec.Container(a.Name)
 	if c == nil {
-		return clock.result(), fmt.Errorf("the manifest declares no such container")
+		return "", fmt.Errorf("the manifest declares no such container")
 	}
 	img, err := o.images.Ensure(ctx, c.Image, a.Spec.Dir(), image.PullPolicy(c.ImagePullPolicy))
 	clock.lap("image")
 	if err != nil {
-		return clock.result(), err
+		return "", err
 	}
 	facts := o.factsOf(m)
 	spec, err := containerSpec(a.Spec, c, img, facts)
 	if err != nil {
-		return clock.result(), err
+		return "", err
 	}
 	if img.TemplatePath != "" {
 		// gofail: var containerAttaching struct{}
 		disk := driver.Disk{ID: img.DiskID, Path: img.TemplatePath, ReadOnly: true}
 		if err := o.bringImage(ctx, m, agent, disk, clock); err != nil {
-			return clock.result(), err
+			return "", err
 		}
 	}
 	ctx, cancel := limit(ctx, startTimeout)
@@ -154,17 +161,13 @@ func (o *Observer) addContainer(ctx context.Context, m *machine, agent agentpb.A
 	// gofail: var containerAdding struct{}
 	answer, err := agent.AddContainer(ctx, &agentpb.AddContainerRequest{Container: spec})
 	if err != nil {
-		return clock.result(), withhold(fromAgent(ctx, err), c, facts)
+		return img.DiskID, withhold(fromAgent(ctx, err), c, facts)
 	}
 	// gofail: var containerAdded struct{}
 	for _, p := range answer.GetPhases() {
 		clock.add(p.GetName(), p.GetTook().AsDuration())
 	}
-	if err := o.heard(m, answer.GetPod()); err != nil {
-		return clock.result(), err
-	}
-	o.letGoLeft(ctx, m)
-	return clock.result(), nil
+	return img.DiskID, o.heard(m, answer.GetPod())
 }
 
 func (o *Observer) waitContainer(ctx context.Context, m *machine, agent agentpb.AgentClient, a reconcile.Action) (reconcile.Result, error) {
@@ -201,7 +204,10 @@ func (o *Observer) removeContainer(ctx context.Context, m *machine, agent agentp
 	}
 	if a.Replacing {
 		o.mu.Lock()
-		m.left = append(m.left, disk)
+		if m.left == nil {
+			m.left = make(map[string]string)
+		}
+		m.left[a.Name] = disk
 		o.mu.Unlock()
 		return result, nil
 	}

@@ -122,25 +122,60 @@ func TestRecordKeepsWordsWithThePod(t *testing.T) {
 }
 
 // TestReplacedContainersLeaveTheirDiskLast: the disk of a replaced container stays while its successor is made, and
-// goes then if that is on another.
+// goes then if that is on another, or could not be made.
 func TestReplacedContainersLeaveTheirDiskLast(t *testing.T) {
 	inBubble(t, "", func(t *testing.T, p *pods) {
 		pod := newPod("web", "sleep", "infinity")
-		pod.Containers[0].Image = "disk-a"
-		p.up(pod)
-		for _, next := range []string{"disk-a", "disk-b"} {
+		other := pod.Containers[0]
+		other.Name = "other"
+		pod.Containers = append(pod.Containers, other)
+		of := func(main, other string) *schema.Pod {
 			changed := *pod
-			changed.Containers = []schema.Container{pod.Containers[0]}
-			changed.Containers[0].Image = next
-			replace := reconcile.Action{Type: reconcile.Remove, Kind: reconcile.KindContainer, Pod: pod.Ref, Name: "main", Spec: &changed, Replacing: true}
-			if _, err := p.Apply(t.Context(), replace); err != nil {
+			changed.Containers = slices.Clone(pod.Containers)
+			changed.Containers[0].Image, changed.Containers[1].Image = main, other
+			return &changed
+		}
+		remove := func(name string, pod *schema.Pod) {
+			t.Helper()
+			action := reconcile.Action{Type: reconcile.Remove, Kind: reconcile.KindContainer, Pod: pod.Ref, Name: name, Spec: pod, Replacing: true}
+			if _, err := p.Apply(t.Context(), action); err != nil {
 				t.Fatal(err)
 			}
-			p.must(reconcile.Add, reconcile.KindContainer, "main", &changed)
 		}
-		if diff := cmp.Diff([]string{"attach a", "attach a", "attach b", "detach a"}, p.driver.took()); diff != "" {
-			t.Error(diff)
+		took := func(what string, want ...string) {
+			t.Helper()
+			if diff := cmp.Diff(want, p.driver.took()); diff != "" {
+				t.Errorf("%s (-want +got)\n%s", what, diff)
+			}
 		}
+		first := of("disk-a", "disk-b")
+		p.up(first)
+		took("at first", "attach a", "attach b")
+		remove("main", first)
+		remove("other", first)
+		p.must(reconcile.Add, reconcile.KindContainer, "main", first)
+		p.must(reconcile.Add, reconcile.KindContainer, "other", first)
+		took("both replaced on what they were on", "attach a", "attach b")
+		second := of("disk-c", "disk-b")
+		remove("main", second)
+		p.must(reconcile.Add, reconcile.KindContainer, "main", second)
+		took("one replaced on another image", "attach c", "detach a")
+		third := of("mistyped", "disk-b")
+		remove("main", third)
+		p.images.err = errors.New("no such image")
+		if _, err := p.do(reconcile.Add, reconcile.KindContainer, "main", third); !errors.Is(err, p.images.err) {
+			t.Errorf("got %v", err)
+		}
+		took("one that could not be replaced", "detach c")
+		p.images.err = nil
+		remove("other", third)
+		if err := p.faults.Set("StartContainer", "1*error(no memory)"); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := p.do(reconcile.Add, reconcile.KindContainer, "other", third); err == nil {
+			t.Error("it was started")
+		}
+		took("one that may be on its disk, whatever its guest says", "attach b")
 	})
 }
 

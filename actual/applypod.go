@@ -182,6 +182,7 @@ func (o *Observer) configure(ctx context.Context, m *machine, pod *schema.Pod) e
 	}
 	o.mu.Lock()
 	m.info.Spec = info.Spec // with what the driver gave it
+	o.outdate(m)
 	o.mu.Unlock()
 	req := &agentpb.ConfigureRequest{
 		Pod: &agentpb.PodIdentity{

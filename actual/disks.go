@@ -3,9 +3,11 @@ package actual
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/firkin-dev/firkin-reconcile/driver"
 	"github.com/firkin-dev/firkin-reconcile/guest/agentpb"
+	"github.com/firkin-dev/firkin-reconcile/reconcile"
 	"github.com/firkin-dev/firkin-reconcile/schema"
 )
 
@@ -88,15 +90,25 @@ func (o *Observer) letGo(ctx context.Context, m *machine, disk string) {
 	}
 }
 
-// letGoLeft detaches the disks of containers that were replaced. It takes longer than replacing
-// them does, and mostly the new ones are on the same image: so they are not let go of before.
-func (o *Observer) letGoLeft(ctx context.Context, m *machine) {
+// letGoLeft detaches the disk of a container that was replaced, once its successor was added or could not be, unless
+// that is on it: mostly both are of the same image. So it does with those of containers that the manifest no longer has.
+func (o *Observer) letGoLeft(ctx context.Context, m *machine, a reconcile.Action, on string, clock *stopwatch) {
+	var disks []string
 	o.mu.Lock()
-	disks := m.left
-	m.left = nil
+	for name, disk := range m.left {
+		if name != a.Name && a.Spec.Container(name) != nil {
+			continue
+		}
+		delete(m.left, name)
+		if disk != on {
+			disks = append(disks, disk)
+		}
+	}
 	o.mu.Unlock()
 	for _, disk := range disks {
+		began := time.Now()
 		o.letGo(ctx, m, disk)
+		clock.add("detach", time.Since(began))
 	}
 }
 

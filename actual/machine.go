@@ -42,8 +42,8 @@ type machine struct {
 	streaming bool
 	// view is the status made of the above, never changed; nil after a change.
 	view *schema.PodStatus
-	// left are disks that containers were on which are being replaced; see letGoLeft.
-	left []string
+	// left are disks of containers that are being replaced, by their names; see letGoLeft.
+	left map[string]string
 	// adding is held (for reading) while a volume is added, whose disk the agent may not know of yet.
 	adding sync.RWMutex
 	// kick tells the follower that the machine was booted.
@@ -70,7 +70,9 @@ func (m *machine) know(info driver.Info) bool {
 		m.ending = false // somebody else started it again
 	}
 	return old.State != info.State || old.Message != info.Message || old.StoreHostBytes != info.StoreHostBytes ||
-		!old.StartedAt.Equal(info.StartedAt)
+		!old.StartedAt.Equal(info.StartedAt) || old.LogDir != info.LogDir || old.Driver != info.Driver ||
+		old.Accelerator != info.Accelerator || old.Spec.Guest.Version != info.Spec.Guest.Version ||
+		old.Spec.Network.Address != info.Spec.Network.Address
 }
 
 // accept takes a newer word of the agent; it says whether it is news. An older one of

@@ -51,7 +51,7 @@ func (o *Observer) know(m *machine, info driver.Info) bool {
 	was := m.made
 	news := m.know(info)
 	if m.made != was {
-		o.shown = nil
+		o.shown, m.view = nil, nil
 	}
 	if o.machines[m.handle.ID()] == m {
 		o.made.add(m)

@@ -10,7 +10,8 @@ import (
 )
 
 // sortedPods returns the pods by Ref, and those of one Ref by where they stand. A list that
-// is sorted already, as it is handed out, is returned as it is; so does sortedStatuses.
+// is sorted already, as those that are handed out, is returned itself: the result is not to be
+// changed. The same goes for onePerRef and sortedStatuses.
 func sortedPods(pods []*schema.Pod) []*schema.Pod {
 	byPlace := func(a, b *schema.Pod) int {
 		if n := a.Ref.Compare(b.Ref); n != 0 {

@@ -1,6 +1,7 @@
 package reconcile
 
 import (
+	"slices"
 	"time"
 
 	"github.com/firkin-dev/firkin-reconcile/schema"
@@ -136,12 +137,14 @@ func (c *couple) diffPod(policy Policy, now time.Time) podPlan {
 	return known.plan
 }
 
-// lingering is the function lingering, not asked again once it has said no.
+// lingering is the function lingering, not asked again of what has run for long.
 func (c *couple) lingering(now time.Time) time.Duration {
 	if c.pod == nil || c.known.stays {
 		return 0
 	}
 	longer := lingering(c.pod, c.status, now)
-	c.known.stays = longer == 0
+	c.known.stays = longer == 0 && (c.status == nil || !slices.ContainsFunc(c.status.Containers, func(s schema.ContainerStatus) bool {
+		return now.Sub(s.StartedAt) < lingers // its clock may be ahead
+	}))
 	return longer
 }

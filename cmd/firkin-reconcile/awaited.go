@@ -11,37 +11,44 @@ import (
 // awaited says which pods are waited for. There may be thousands: one that is ready is not
 // judged again while it and its status are the same.
 type awaited struct {
-	// calm are pods that were not waited for with that status.
-	calm map[*schema.Pod]*schema.PodStatus
+	// calm are the pods of the last look that were not waited for, sorted by Ref.
+	calm []calmPod
 }
 
-// look names the pods that are not ready, "" when all are.
+// calmPod is a pod that is not waited for with that status.
+type calmPod struct {
+	pod    *schema.Pod
+	status *schema.PodStatus
+}
+
+// look names the pods that are not ready and do not become so by what is being done, "" when
+// there are none. Both lists are sorted by Ref.
 func (w *awaited) look(want []*schema.Pod, seen []*schema.PodStatus) string {
 	const enough = 3
-	if w.calm == nil || len(w.calm) > 2*len(want) {
-		w.calm = make(map[*schema.Pod]*schema.PodStatus, len(want)) // and what is gone is let go of
-	}
+	before := w.calm
+	w.calm = make([]calmPod, 0, len(want))
 	var names []string
 	for _, p := range want {
 		for len(seen) > 0 && seen[0].Ref.Compare(p.Ref) < 0 {
 			seen = seen[1:]
 		}
-		var status *schema.PodStatus
+		for len(before) > 0 && before[0].pod.Ref.Compare(p.Ref) < 0 {
+			before = before[1:]
+		}
+		now := calmPod{pod: p}
 		if len(seen) > 0 && seen[0].Ref == p.Ref {
-			status = seen[0]
+			now.status = seen[0]
 		}
-		if was, ok := w.calm[p]; ok && was == status {
+		if len(before) > 0 && before[0] == now {
+			w.calm = append(w.calm, now)
 			continue
 		}
-		v := reconcile.Assess(p, status)
-		if !v.Ready && !v.Final {
-			delete(w.calm, p)
-			if !passing(v.Reason) {
-				names = append(names, fmt.Sprintf("%s (%s)", p.Ref, v.Reason))
-			}
-			continue
+		switch v := reconcile.Assess(now.pod, now.status); {
+		case v.Ready, v.Final:
+			w.calm = append(w.calm, now)
+		case !passing(v.Reason):
+			names = append(names, fmt.Sprintf("%s (%s)", p.Ref, v.Reason))
 		}
-		w.calm[p] = status
 	}
 	if len(names) == 0 {
 		return ""

@@ -48,16 +48,16 @@ func TestAwaited(t *testing.T) {
 	}
 }
 
-// TestOthers: the same pointer is the same pod.
-func TestOthers(t *testing.T) {
+// TestNotAmong: the same pointer is the same pod.
+func TestNotAmong(t *testing.T) {
 	pod := func(name string) *schema.Pod { return &schema.Pod{Ref: schema.Ref{Namespace: "default", Name: name}} }
 	a, b, c := pod("a"), pod("b"), pod("c")
 	changed := pod("b")
-	got := others([]*schema.Pod{a, changed, c, pod("d")}, []*schema.Pod{a, b, c})
+	got := notAmong([]*schema.Pod{a, changed, c, pod("d")}, []*schema.Pod{a, b, c})
 	if len(got) != 2 || got[0] != changed || got[1].Name != "d" {
 		t.Errorf("got %v", got)
 	}
-	if got := others([]*schema.Pod{a, c}, []*schema.Pod{a, b, c}); got != nil {
+	if got := notAmong([]*schema.Pod{a, c}, []*schema.Pod{a, b, c}); got != nil {
 		t.Errorf("got %v", got)
 	}
 }

@@ -96,10 +96,10 @@ func (r *recorder) warnByTag(pods []*schema.Pod) {
 	if !r.loud || r.tagTold {
 		return
 	}
-	fresh := others(pods, r.tagless)
+	fresh := notAmong(pods, r.tagless)
 	r.tagless = pods
 	for _, w := range byTag(fresh) {
-		r.tagTold = true
+		r.tagTold, r.tagless = true, nil
 		r.stack.app.slog.Warn("images by tag", "cause", w)
 	}
 }

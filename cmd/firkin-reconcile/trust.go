@@ -39,8 +39,8 @@ func byTag(pods []*schema.Pod) []string {
 		first.File, first.Line, what)}
 }
 
-// others returns the pods of a list that are not the same in an earlier one; both are sorted.
-func others(pods, before []*schema.Pod) (list []*schema.Pod) {
+// notAmong returns the pods of a list that an earlier one has not; both are sorted by Ref.
+func notAmong(pods, before []*schema.Pod) (list []*schema.Pod) {
 	for _, p := range pods {
 		for len(before) > 0 && before[0].Ref.Compare(p.Ref) < 0 {
 			before = before[1:]

@@ -25,6 +25,9 @@ const defaultPath = "manifests"
 // what is in use, before it is collected.
 const validateGCPercent = 800
 
+// validateMemory is what memory may grow to by that; above it, it is collected more often.
+const validateMemory = 1 << 30
+
 // maxManifestBytes bounds one file, as the reader of manifest directories does.
 const maxManifestBytes = 8 << 20
 
@@ -103,6 +106,7 @@ func (a *app) parseAll(ctx context.Context, files []string, opt schema.ParseOpti
 	// Few goroutines parse many files each: a new one for each would grow its stack each time.
 	// What is parsed is kept to the end, so that collecting often frees little.
 	defer debug.SetGCPercent(debug.SetGCPercent(validateGCPercent))
+	defer debug.SetMemoryLimit(debug.SetMemoryLimit(validateMemory))
 	g, ctx := errgroup.WithContext(ctx)
 	var next atomic.Int64
 	for range min(runtime.GOMAXPROCS(0), len(files)) {
