@@ -107,12 +107,12 @@ func (l *Loop) Converge(ctx context.Context, wait bool) (Report, error) {
 	return report, errors.Join(errs...)
 }
 
-// undone returns the pods that should be gone and cannot be removed.
+// undone returns the pods that should be gone and cannot be removed, for now or for good.
 func undone(s look) []Outcome {
 	var list []Outcome
 	for _, p := range s.plan.Pending {
 		wanted := slices.ContainsFunc(s.desired.Pods, func(d *schema.Pod) bool { return d.Ref == p.Pod })
-		if p.Failed && p.Kind == KindPod && !wanted {
+		if (p.Failed || p.Leaving) && p.Kind == KindPod && !wanted {
 			list = append(list, Outcome{Ref: p.Pod, Verdict: Verdict{Phase: PhaseUnknown, Reason: ReasonNotRemoved, Message: p.Reason}})
 		}
 	}

@@ -177,6 +177,7 @@ func (d *differ) remove(status *schema.PodStatus) {
 	}
 	if status.Machine == schema.MachineUnknown {
 		d.notRemoved(status, unanswered(status))
+		d.plan.Pending[len(d.plan.Pending)-1].Leaving = true
 		return
 	}
 	if f, at, ok := backsOff(status.Failures, KindPod, status.Name, schema.Failure.OfRemoval, &d.clock); ok && exists(status) {

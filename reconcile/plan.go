@@ -85,6 +85,8 @@ type Pending struct {
 	Until time.Time
 	// Failed is true when it waits because its last try failed.
 	Failed bool
+	// Leaving is true of a pod that is to be removed once its machine answers or is proven dead.
+	Leaving bool
 	// Missing is true when it waits for something that the manifests do not give; see Lacks.
 	Missing bool
 }

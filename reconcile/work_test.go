@@ -311,3 +311,40 @@ func TestConvergeTellsOfAPodThatCannotBeRemoved(t *testing.T) {
 		}
 	})
 }
+
+// TestConvergeWaitsForAPodThatIsToBeRemoved: one whose machine does not answer, as it may be ending, is not left behind
+// unsaid.
+func TestConvergeWaitsForAPodThatIsToBeRemoved(t *testing.T) {
+	for name, answers := range map[string]bool{"answers later": true, "never answers": false} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				m := newMachines(nil)
+				m.world = newModel(converged(numbered(2)...), time.Now())
+				silent := m.world.pods[schema.Ref{Namespace: "default", Name: "p1"}]
+				silent.Machine = schema.MachineUnknown
+				l := NewLoop(&manifests{state: pods(numbered(1)...)}, m, Options{Log: logr.Discard()})
+				m.wake = l.Wake
+				if answers {
+					time.AfterFunc(10*time.Second, func() {
+						m.mu.Lock()
+						silent.Machine = schema.MachineDead
+						m.mu.Unlock()
+						l.Wake()
+					})
+				}
+				ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+				defer cancel()
+				_, err := l.Converge(ctx, true)
+				if answers {
+					if left := m.state().Pods; err != nil || len(left) != 1 {
+						t.Errorf("error %v, %d pods", err, len(left))
+					}
+					return
+				}
+				if late, ok := errors.AsType[*NotReadyError](err); !ok || len(late.Pods) != 1 || late.Pods[0].Verdict.Reason != ReasonNotRemoved {
+					t.Errorf("error %v", err)
+				}
+			})
+		})
+	}
+}
