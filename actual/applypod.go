@@ -109,8 +109,7 @@ func (o *Observer) createMachine(ctx context.Context, pod *schema.Pod) (*machine
 	if m.made != nil {
 		m.share(pod)
 	}
-	m.booted()
-	o.outdate(m)
+	o.booted(m)
 	if o.follow != nil {
 		o.follow(m)
 	}
@@ -136,8 +135,7 @@ func (o *Observer) startMachine(ctx context.Context, m *machine, pod *schema.Pod
 	err := m.handle.Start(ctx)
 	// gofail: var podStarted struct{}
 	o.mu.Lock()
-	m.booted()
-	o.outdate(m)
+	o.booted(m)
 	o.mu.Unlock()
 	if err != nil {
 		o.ask(context.WithoutCancel(ctx), m) // a start that failed may have had effect: it is not known to be dead

@@ -86,12 +86,13 @@ func (m *machine) accept(pod *agentpb.PodState) bool {
 	return news
 }
 
-// booted forgets what was said before this boot, and wakes the follower.
-func (m *machine) booted() {
+// booted forgets what was said before this boot, and wakes the follower. The caller holds o.mu.
+func (o *Observer) booted(m *machine) {
 	m.asks++
 	m.answered = m.asks
 	m.info.State = driver.StateUnknown
 	m.pod, m.silent, m.ending = nil, errNotAsked, false
+	o.outdate(m)
 	select {
 	case m.kick <- struct{}{}:
 	default:

@@ -160,11 +160,11 @@ func (d *differ) unwanted(status *schema.PodStatus, sources []schema.SourceState
 		d.removals[source.Path] = append(d.removals[source.Path], status)
 		return
 	}
-	d.notRemoved(status, wait)
+	d.plan.Pending = append(d.plan.Pending, notRemoved(status, wait, false))
 }
 
-func (d *differ) notRemoved(status *schema.PodStatus, reason string) {
-	d.plan.Pending = append(d.plan.Pending, Pending{Pod: status.Ref, Kind: KindPod, Name: status.Name, Reason: "not removed: " + reason})
+func notRemoved(status *schema.PodStatus, reason string, leaving bool) Pending {
+	return Pending{Pod: status.Ref, Kind: KindPod, Name: status.Name, Reason: "not removed: " + reason, Leaving: leaving}
 }
 
 // remove plans the removal of a pod that no manifest names, unless its machine is unknown
@@ -172,12 +172,11 @@ func (d *differ) notRemoved(status *schema.PodStatus, reason string) {
 // is only to be forgotten, which waits for nothing but to be sure of that.
 func (d *differ) remove(status *schema.PodStatus) {
 	if !exists(status) && d.nameless != "" {
-		d.notRemoved(status, d.nameless)
+		d.plan.Pending = append(d.plan.Pending, notRemoved(status, d.nameless, false))
 		return
 	}
 	if status.Machine == schema.MachineUnknown {
-		d.notRemoved(status, unanswered(status))
-		d.plan.Pending[len(d.plan.Pending)-1].Leaving = true
+		d.plan.Pending = append(d.plan.Pending, notRemoved(status, unanswered(status), true))
 		return
 	}
 	if f, at, ok := backsOff(status.Failures, KindPod, status.Name, schema.Failure.OfRemoval, &d.clock); ok && exists(status) {

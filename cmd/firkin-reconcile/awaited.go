@@ -25,21 +25,13 @@ type calmPod struct {
 // there are none. Both lists are sorted by Ref.
 func (w *awaited) look(want []*schema.Pod, seen []*schema.PodStatus) string {
 	const enough = 3
-	before := w.calm
+	before := cursor[calmPod]{w.calm, func(c calmPod) schema.Ref { return c.pod.Ref }}
+	statuses := alongStatuses(seen)
 	w.calm = make([]calmPod, 0, len(want))
 	var names []string
 	for _, p := range want {
-		for len(seen) > 0 && seen[0].Ref.Compare(p.Ref) < 0 {
-			seen = seen[1:]
-		}
-		for len(before) > 0 && before[0].pod.Ref.Compare(p.Ref) < 0 {
-			before = before[1:]
-		}
-		now := calmPod{pod: p}
-		if len(seen) > 0 && seen[0].Ref == p.Ref {
-			now.status = seen[0]
-		}
-		if len(before) > 0 && before[0] == now {
+		now := calmPod{p, statuses.at(p.Ref)}
+		if before.at(p.Ref) == now {
 			w.calm = append(w.calm, now)
 			continue
 		}

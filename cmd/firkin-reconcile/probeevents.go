@@ -19,17 +19,11 @@ type healthWatch struct {
 
 // look returns what is news since the last look.
 func (h *healthWatch) look(pods []*schema.PodStatus) []journal.Event {
-	first, before := h.seen == nil, h.seen
+	first, before := h.seen == nil, alongStatuses(h.seen)
 	h.seen = make([]*schema.PodStatus, 0, len(pods))
 	var events []journal.Event
 	for _, p := range pods {
-		for len(before) > 0 && before[0].Ref.Compare(p.Ref) < 0 {
-			before = before[1:]
-		}
-		var was *schema.PodStatus
-		if len(before) > 0 && before[0].Ref == p.Ref {
-			was = before[0]
-		}
+		was := before.at(p.Ref)
 		switch {
 		case p == was:
 		case p.Machine == schema.MachineUnknown && was == nil:

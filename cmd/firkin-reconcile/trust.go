@@ -41,11 +41,9 @@ func byTag(pods []*schema.Pod) []string {
 
 // notAmong returns the pods of a list that an earlier one has not; both are sorted by Ref.
 func notAmong(pods, before []*schema.Pod) (list []*schema.Pod) {
+	earlier := alongPods(before)
 	for _, p := range pods {
-		for len(before) > 0 && before[0].Ref.Compare(p.Ref) < 0 {
-			before = before[1:]
-		}
-		if len(before) == 0 || before[0] != p {
+		if earlier.at(p.Ref) != p {
 			list = append(list, p)
 		}
 	}
