@@ -57,6 +57,9 @@ func arguments(spec driver.Spec, facts Facts, fds inherited, from origin) []stri
 	}
 	args = append(args,
 		"-machine", machineType(facts)+memoryBackend(fds),
+	)
+	args = append(args, firmware(facts)...)
+	args = append(args,
 		"-accel", accel,
 		"-cpu", cpuModel(facts),
 		"-smp", strconv.Itoa(spec.CPUs),
@@ -167,9 +170,19 @@ func machineType(facts Facts) string {
 	}
 }
 
+// firmware is the one that starts a kernel without an option ROM: what a microvm starts with
+// otherwise differs by QEMU's version.
+func firmware(facts Facts) []string {
+	if facts.Arch == archARM64 {
+		return nil // a virt machine starts its kernel by itself
+	}
+	return []string{"-bios", "qboot.rom"}
+}
+
 // cpuModel is the host's where that runs the guest; emulated ones have all that QEMU can do, except that
 // ARM's pointer authentication uses QEMU's cheap algorithm instead of the standard's, and
 // that x86's string moves are not said to be fast by the byte: QEMU emulates them byte by byte.
+// Nor are short ones: with those alone (QEMU 10 offers them) Linux 6.1 hangs at boot.
 func cpuModel(facts Facts) string {
 	switch {
 	case !facts.Emulated():
@@ -177,7 +190,7 @@ func cpuModel(facts Facts) string {
 	case facts.Arch == archARM64:
 		return "max,pauth-impdef=on"
 	default:
-		return "max,-erms"
+		return "max,-erms,-fsrm"
 	}
 }
 
