@@ -19,7 +19,7 @@ const module = "github.com/firkin-dev/firkin-reconcile"
 // docs/decisions says why where it differs from the first sketch.
 var allowed = map[string][]string{
 	"actual":                                 {"driver", "driver/ext4", "guest/agentpb", "image", "reconcile", "schema", "volume"},
-	"cmd/firkin-reconcile":                   {"actual", "cmd/firkin-reconcile/internal/crilog", "cmd/firkin-reconcile/internal/kube", "cmd/firkin-reconcile/internal/progress", "cmd/firkin-reconcile/internal/render", "cmd/firkin-reconcile/internal/service", "desired", "driver", "driver/qemu", "driver/shim", "driver/sim", "driver/vz", "guest/agentpb", "guest/bundle", "image", "journal", "reconcile", "schema", "state", "volume"},
+	"cmd/firkin-reconcile":                   {"actual", "cmd/firkin-reconcile/internal/crilog", "cmd/firkin-reconcile/internal/kube", "cmd/firkin-reconcile/internal/progress", "cmd/firkin-reconcile/internal/render", "cmd/firkin-reconcile/internal/service", "desired", "driver", "driver/qemu", "driver/shim", "driver/sim", "driver/vz", "guest/agentpb", "guest/bundle", "image", "internal/memory", "journal", "reconcile", "schema", "state", "volume"},
 	"cmd/firkin-reconcile/internal/crilog":   {},
 	"cmd/firkin-reconcile/internal/kube":     {"reconcile", "schema"},
 	"cmd/firkin-reconcile/internal/progress": {"cmd/firkin-reconcile/internal/render", "reconcile", "schema"},
@@ -61,6 +61,7 @@ var allowed = map[string][]string{
 	"image/makeimage":                        {},
 	"internal/darwincheck":                   {},
 	"internal/filelock":                      {},
+	"internal/memory":                        {},
 	"internal/sbomcheck":                     {"guest/bundle"},
 	"journal":                                {},
 	"network":                                {},

@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/firkin-dev/firkin-reconcile/internal/memory"
 	"github.com/firkin-dev/firkin-reconcile/reconcile"
 )
 
@@ -60,6 +61,10 @@ func (a *app) run(ctx context.Context, w *wants) error {
 	g.Go(func() error { return s.actual.Run(ctx, loop.Wake) })
 	g.Go(func() error { return loop.Run(ctx) })
 	g.Go(func() error { return s.keepOwning(ctx) })
+	g.Go(func() error {
+		memory.ReturnAtRest(ctx)
+		return nil
+	})
 	err = g.Wait()
 	switch interrupted(ctx) {
 	case nil:

@@ -19,6 +19,7 @@ import (
 	"github.com/firkin-dev/firkin-reconcile/driver"
 	"github.com/firkin-dev/firkin-reconcile/driver/sim"
 	"github.com/firkin-dev/firkin-reconcile/image"
+	"github.com/firkin-dev/firkin-reconcile/internal/memory"
 	"github.com/firkin-dev/firkin-reconcile/reconcile"
 	"github.com/firkin-dev/firkin-reconcile/schema"
 )
@@ -114,7 +115,8 @@ spec:
 	}
 }
 
-// run runs everything until the benchmark ends, and returns once all pods are as desired.
+// run runs everything that the command of that name does until the benchmark ends, and returns
+// once all pods are as desired.
 func (f *fleet) run() {
 	f.tb.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
@@ -130,6 +132,7 @@ func (f *fleet) run() {
 			}
 		})
 	}
+	g.Go(func() { memory.ReturnAtRest(ctx) })
 	f.stop = func() {
 		cancel()
 		g.Wait()

@@ -103,7 +103,7 @@ func (r *repo) dependency(ctx context.Context, pkg, prefix string) (string, erro
 		return "", err
 	}
 	for line := range strings.Lines(out) {
-		name, ok := strings.CutPrefix(strings.TrimSpace(line), "Depends: ")
+		name, ok := strings.CutPrefix(strings.TrimPrefix(strings.TrimSpace(line), "Pre"), "Depends: ")
 		if ok && strings.HasPrefix(name, prefix) {
 			return name, nil
 		}

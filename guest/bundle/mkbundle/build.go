@@ -20,17 +20,23 @@ import (
 )
 
 // guestPackages are the packages whose files the guest uses, beside its kernel.
-// Which libraries of them are needed is read from the executables.
-func guestPackages() []string {
+// Which libraries of them are needed is read from the executables. The name of ext2's library
+// tells since Debian 13 that its times have 64 bits.
+func guestPackages(ctx context.Context, debs *repo) ([]string, error) {
+	ext2, err := debs.dependency(ctx, "e2fsprogs", "libext2fs2")
+	if err != nil {
+		return nil, err
+	}
 	return []string{
 		"crun", "e2fsprogs",
 		"libc6", "libcap2", "libseccomp2", "libyajl2",
 		"libsystemd0", "libgcrypt20", "libgpg-error0", "liblz4-1", "liblzma5", "libzstd1",
-		"libext2fs2", "libcom-err2", "libblkid1", "libuuid1",
-	}
+		ext2, "libcom-err2", "libblkid1", "libuuid1",
+	}, nil
 }
 
-// guestPrograms are programs of the packages, where they are and where the guest has them.
+// guestPrograms are programs of the packages, where they are (or in usr, see within) and where
+// the guest has them.
 func guestPrograms() map[string]string {
 	return map[string]string{
 		"usr/bin/crun": "/usr/bin/crun",
@@ -102,7 +108,11 @@ func (b *builder) build(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	packages, err := debs.fetch(ctx, root, append([]string{kernelPackage}, guestPackages()...))
+	names, err := guestPackages(ctx, debs)
+	if err != nil {
+		return err
+	}
+	packages, err := debs.fetch(ctx, root, append([]string{kernelPackage}, names...))
 	if err != nil {
 		return err
 	}
@@ -138,7 +148,7 @@ func (b *builder) entries(ctx context.Context, root, release, libDir, vminitd st
 	files := []library{{source: vminitd, target: "/init"}}
 	var programs []string
 	for source, target := range guestPrograms() {
-		file := filepath.Join(root, source)
+		file := within(root, source)
 		programs = append(programs, file)
 		files = append(files, library{source: file, target: target})
 	}
@@ -154,7 +164,7 @@ func (b *builder) entries(ctx context.Context, root, release, libDir, vminitd st
 		}
 		entries = append(entries, entry{path: f.target, mode: 0o755, data: data})
 	}
-	modules, err := collectModules(os.DirFS(filepath.Join(root, "lib", "modules", release)), wantedModules(b.arch))
+	modules, err := collectModules(ctx, os.DirFS(within(root, filepath.Join("lib", "modules", release))), wantedModules(b.arch))
 	if err != nil {
 		return nil, err
 	}
@@ -164,6 +174,15 @@ func (b *builder) entries(ctx context.Context, root, release, libDir, vminitd st
 		entries = append(entries, entry{path: path.Join("/lib/modules", m.file), mode: 0o644, data: m.data})
 	}
 	return append(entries, entry{path: "/lib/modules/modules.list", mode: 0o644, data: []byte(list.String())}), nil
+}
+
+// within is where a path of the unpacked packages is: since Debian 13 all is in usr.
+func within(root, name string) string {
+	file := filepath.Join(root, name)
+	if _, err := os.Stat(file); err != nil {
+		return filepath.Join(root, "usr", name)
+	}
+	return file
 }
 
 // compile builds vminitd for the guest.

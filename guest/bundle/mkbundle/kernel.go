@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 
+	"github.com/klauspost/compress/zstd"
 	"github.com/pierrec/lz4/v4"
 )
 
@@ -78,8 +79,8 @@ func extractImage(image []byte) ([]byte, error) {
 	return image, nil
 }
 
-// decompress unpacks exactly size bytes. Debian compresses x86 kernels with LZ4
-// (its legacy frame); gzip is what others use.
+// decompress unpacks exactly size bytes. Debian compresses x86 kernels with LZ4 (its legacy
+// frame) up to Debian 12, with Zstandard since; gzip is what others use.
 func decompress(payload []byte, size int64) ([]byte, error) {
 	if size <= 0 || size > maxKernel {
 		return nil, fmt.Errorf("extract kernel: unpacked size %d is out of range", size)
@@ -93,6 +94,13 @@ func decompress(payload []byte, size int64) ([]byte, error) {
 		if err != nil {
 			return nil, fmt.Errorf("extract kernel: %w", err)
 		}
+		r = z
+	case bytes.HasPrefix(payload, []byte{0x28, 0xb5, 0x2f, 0xfd}):
+		z, err := zstd.NewReader(bytes.NewReader(payload), zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(maxKernel))
+		if err != nil {
+			return nil, fmt.Errorf("extract kernel: %w", err)
+		}
+		defer z.Close()
 		r = z
 	default:
 		return nil, fmt.Errorf("extract kernel: compression with magic % x is not known", payload[:4])

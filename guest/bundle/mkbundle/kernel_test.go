@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/klauspost/compress/zstd"
 	"github.com/pierrec/lz4/v4"
 )
 
@@ -51,9 +52,19 @@ func packGzip(t *testing.T, data []byte) []byte {
 	return buf.Bytes()
 }
 
+func packZstd(t *testing.T, data []byte) []byte {
+	t.Helper()
+	w, err := zstd.NewWriter(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.Close()
+	return w.EncodeAll(data, nil)
+}
+
 func TestExtractKernelAMD64(t *testing.T) {
 	kernel := append([]byte("\x7fELF"), bytes.Repeat([]byte("kernel "), 100_000)...)
-	for name, packed := range map[string][]byte{"lz4": packLZ4(t, kernel), "gzip": packGzip(t, kernel)} {
+	for name, packed := range map[string][]byte{"lz4": packLZ4(t, kernel), "gzip": packGzip(t, kernel), "zstd": packZstd(t, kernel)} {
 		got, err := extractKernel("amd64", bzImage(packed, len(kernel)))
 		if err != nil || !bytes.Equal(got, kernel) {
 			t.Errorf("%s: %d bytes, %v", name, len(got), err)
@@ -71,8 +82,9 @@ func TestExtractKernelRefuses(t *testing.T) {
 	}{
 		"no image":             {"amd64", "not a bzImage", []byte("x")},
 		"payload outside":      {"amd64", "outside the image", far},
-		"other compression":    {"amd64", "not known", bzImage([]byte("\x28\xb5\x2f\xfd...."), 10)},
+		"other compression":    {"amd64", "not known", bzImage([]byte("\xfd7zXZ\x00.."), 10)},
 		"cut short":            {"amd64", "unpacked", bzImage(packLZ4(t, elf), len(elf)+1)},
+		"broken":               {"amd64", "unpacked", bzImage([]byte("\x28\xb5\x2f\xfd...."), 10)},
 		"absurd size":          {"amd64", "out of range", bzImage(packLZ4(t, elf), 1<<30)},
 		"not an ELF file":      {"amd64", "not an ELF", bzImage(packLZ4(t, []byte("something")), 9)},
 		"not an arm64 Image":   {"arm64", "not an arm64", make([]byte, 100)},
@@ -97,6 +109,7 @@ func TestExtractKernelARM64(t *testing.T) {
 func FuzzExtractKernel(f *testing.F) {
 	f.Add(bzImage([]byte{0x02, 0x21, 0x4c, 0x18, 0, 0, 0, 0}, 16))
 	f.Add(bzImage([]byte{0x1f, 0x8b, 0, 0, 0, 0}, 16))
+	f.Add(bzImage([]byte{0x28, 0xb5, 0x2f, 0xfd, 0, 0}, 16))
 	f.Fuzz(func(_ *testing.T, image []byte) {
 		_, _ = extractKernel("amd64", image)
 		_, _ = extractKernel("arm64", image)

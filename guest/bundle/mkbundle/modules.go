@@ -2,11 +2,13 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"debug/elf"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"io/fs"
+	"os/exec"
 	"path"
 	"strings"
 )
@@ -47,7 +49,7 @@ type module struct {
 
 // collectModules reads the wanted modules and all they depend on from a kernel
 // package's module directory, and returns them in an order in which they load.
-func collectModules(dir fs.FS, wanted []string) ([]*module, error) {
+func collectModules(ctx context.Context, dir fs.FS, wanted []string) ([]*module, error) {
 	files, err := moduleFiles(dir)
 	if err != nil {
 		return nil, err
@@ -68,7 +70,7 @@ func collectModules(dir fs.FS, wanted []string) ([]*module, error) {
 		if !ok {
 			return fmt.Errorf("collect modules: %s (needed by %s) is not in the kernel package", name, user)
 		}
-		m, err := readModule(dir, name, file)
+		m, err := readModule(ctx, dir, name, file)
 		if err != nil {
 			return err
 		}
@@ -95,7 +97,7 @@ func moduleFiles(dir fs.FS) (map[string]string, error) {
 		if err != nil {
 			return err
 		}
-		if name, ok := strings.CutSuffix(path.Base(p), ".ko"); ok && d.Type().IsRegular() {
+		if name, ok := strings.CutSuffix(strings.TrimSuffix(path.Base(p), xzSuffix), ".ko"); ok && d.Type().IsRegular() {
 			files[moduleName(name)] = p
 		}
 		return nil
@@ -118,16 +120,38 @@ func builtinModules(dir fs.FS) (map[string]bool, error) {
 	return names, nil
 }
 
-func readModule(dir fs.FS, name, file string) (*module, error) {
+// xzSuffix ends the name of a compressed module, as they are since Debian 13.
+const xzSuffix = ".xz"
+
+func readModule(ctx context.Context, dir fs.FS, name, file string) (*module, error) {
 	data, err := fs.ReadFile(dir, file)
 	if err != nil {
 		return nil, fmt.Errorf("read module %s: %w", name, err)
+	}
+	file, compressed := strings.CutSuffix(file, xzSuffix)
+	if compressed {
+		if data, err = unxz(ctx, data); err != nil {
+			return nil, fmt.Errorf("read module %s: %w", name, err)
+		}
 	}
 	deps, err := moduleDeps(data)
 	if err != nil {
 		return nil, fmt.Errorf("read module %s: %w", name, err)
 	}
 	return &module{name: name, file: path.Base(file), data: stripSignature(data), deps: deps}, nil
+}
+
+// unxz unpacks what is packed with xz.
+func unxz(ctx context.Context, packed []byte) ([]byte, error) {
+	cmd := exec.CommandContext(ctx, "xz", "--decompress", "--stdout")
+	cmd.Stdin = bytes.NewReader(packed)
+	var stderr strings.Builder
+	cmd.Stderr = &stderr
+	data, err := cmd.Output()
+	if err != nil {
+		return nil, fmt.Errorf("run xz: %w: %s", err, lastLine(stderr.String()))
+	}
+	return data, nil
 }
 
 // signatureMagic ends a signed module; before it stands struct module_signature,

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"debug/elf"
 	"encoding/binary"
+	"os/exec"
 	"slices"
 	"strings"
 	"testing"
@@ -38,6 +39,17 @@ func koFile(t *testing.T, modinfo string) []byte {
 	return buf.Bytes()
 }
 
+func packXZ(t *testing.T, data []byte) []byte {
+	t.Helper()
+	cmd := exec.Command("xz", "--stdout")
+	cmd.Stdin = bytes.NewReader(data)
+	packed, err := cmd.Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return packed
+}
+
 func TestCollectModules(t *testing.T) {
 	ko := func(depends string) *fstest.MapFile {
 		return &fstest.MapFile{Data: koFile(t, "license=GPL\x00depends="+depends+"\x00name=x\x00")}
@@ -47,13 +59,14 @@ func TestCollectModules(t *testing.T) {
 		"kernel/drivers/virtio/virtio.ko":           ko("virtio_ring"),
 		"kernel/drivers/virtio/ring/virtio_ring.ko": ko(""),
 		"kernel/scsi/sd_mod.ko":                     ko("scsi-mod,crc-t10dif"),
-		"kernel/scsi/scsi_mod.ko":                   ko("scsi_common"),
+		"kernel/scsi/scsi_mod.ko.xz":                {Data: packXZ(t, ko("scsi_common").Data)},
 		"kernel/scsi/scsi_common.ko":                ko(""),
 		"kernel/char/virtio-rng.ko":                 ko("virtio,virtio_ring"),
 		"kernel/broken.ko":                          ko("gone"),
 		"kernel/text.ko":                            {Data: []byte("no module")},
+		"kernel/text_too.ko.xz":                     {Data: []byte("no module")},
 	}
-	modules, err := collectModules(dir, []string{"virtio", "sd_mod", "ext4", "virtio_rng", "virtio"})
+	modules, err := collectModules(t.Context(), dir, []string{"virtio", "sd_mod", "ext4", "virtio_rng", "virtio"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -65,8 +78,8 @@ func TestCollectModules(t *testing.T) {
 	if d := cmp.Diff(want, got); d != "" {
 		t.Error(d)
 	}
-	for name, want := range map[string]string{"none": "needed by the guest", "broken": "gone (needed by broken)", "text": "read module text"} {
-		if _, err := collectModules(dir, []string{name}); err == nil || !strings.Contains(err.Error(), want) {
+	for name, want := range map[string]string{"none": "needed by the guest", "broken": "gone (needed by broken)", "text": "read module text", "text_too": "run xz"} {
+		if _, err := collectModules(t.Context(), dir, []string{name}); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: got %v", name, err)
 		}
 	}
