@@ -254,6 +254,11 @@ func TestLostRecords(t *testing.T) {
 			if s.Machine != schema.MachineRunning || s.Source != pod.Source || s.VMDigest != pod.VMDigest() || cmp.Diff(pod, s.Spec) != "" {
 				t.Errorf("%q: named by the guest: %+v", record, s)
 			}
+			// So it is for whoever knew the record: what the guest says is asked for anew, or not.
+			p.refresh()
+			if s := p.status(pod.Ref); s.Machine != schema.MachineRunning || cmp.Diff(pod, s.Spec) != "" {
+				t.Errorf("%q: named by the guest, known before: %+v", record, s)
+			}
 			// Nothing that the guest says makes it a pod that another machine was made for.
 			for _, name := range []string{"other", "../x", "", "UPPER"} {
 				p.driver.set("web", liar{&agentpb.PodState{Pod: &agentpb.PodIdentity{Namespace: "default", Name: name}}})

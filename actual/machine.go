@@ -60,6 +60,9 @@ func newMachine(handle driver.Machine, born uint64) *machine {
 // know takes what the driver knows; it says whether that is news.
 func (m *machine) know(info driver.Info) bool {
 	if text := info.Spec.Annotations[annotationPod]; text != m.madeText {
+		if id := m.pod.GetPod(); id != nil && len(id.GetManifest()) == 0 {
+			id.Manifest = []byte(m.madeText) // see accept
+		}
 		m.madeText, m.made = text, decodePod([]byte(text))
 	}
 	old := m.info
@@ -80,6 +83,11 @@ func (m *machine) know(info driver.Info) bool {
 func (m *machine) accept(pod *agentpb.PodState) bool {
 	if m.pod != nil && m.pod.GetBootId() == pod.GetBootId() && m.pod.GetRevision() > pod.GetRevision() {
 		return false
+	}
+	// The pod as the guest keeps it, for when the host loses its record, is kept here only
+	// where it differs from that: there may be thousands.
+	if id := pod.GetPod(); id != nil && string(id.GetManifest()) == m.madeText {
+		id.Manifest = nil
 	}
 	news := !proto.Equal(m.pod, pod)
 	m.pod = pod

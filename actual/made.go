@@ -30,7 +30,7 @@ func (f madeFor) remove(m *machine) {
 	}
 }
 
-// share has a machine use the parts of the pod that it was just made for, where its record says
+// share has a machine use the pod that it was just made for, or its parts, where its record says
 // the same: there may be thousands. What the record leaves out, such as hidden values, is
 // never the same.
 func (m *machine) share(pod *schema.Pod) {
@@ -38,7 +38,11 @@ func (m *machine) share(pod *schema.Pod) {
 	own.Origin = schema.Origin{}
 	record := *m.made
 	record.Origin = schema.Origin{}
-	if reflect.DeepEqual(own, record) {
+	switch {
+	case !reflect.DeepEqual(own, record):
+	case pod.Origin == m.made.Origin:
+		m.made = pod
+	default:
 		own.Origin = m.made.Origin
 		m.made = &own
 	}

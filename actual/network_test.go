@@ -95,3 +95,22 @@ func TestLookupLikeTheHost(t *testing.T) {
 		t.Error(diff)
 	}
 }
+
+// A pod shows the address that its host has now, also where nothing else of it has changed.
+func TestHostAddressOfAPod(t *testing.T) {
+	inBubble(t, t.TempDir(), func(t *testing.T, p *pods) {
+		pod := newPod("web", "sleep", "infinity")
+		p.up(pod)
+		if ip := p.status(pod.Ref).HostIP; ip != hostIP() {
+			t.Errorf("a pod's host has address %q, not %q", ip, hostIP())
+		}
+		p.locate("192.0.2.7")
+		if ip := p.status(pod.Ref).HostIP; ip != "192.0.2.7" {
+			t.Errorf("the host's address is 192.0.2.7, and shown is %q", ip)
+		}
+		p.refresh()
+		if ip := p.status(pod.Ref).HostIP; ip != hostIP() {
+			t.Errorf("after a list it is %q, not %q", ip, hostIP())
+		}
+	})
+}

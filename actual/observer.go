@@ -78,6 +78,7 @@ type Observer struct {
 	machines map[string]*machine // by id; nil until the first list
 	made     madeFor             // those of machines that it is known of what they were made for
 	tick     uint64              // grows with every list begun and every machine made or deleted
+	hostIP   string              // see hostIP; as of the last list
 	deleted  map[string]uint64   // machines deleted here, by id, with the tick: a list under way may still hold them
 	shown    []*schema.PodStatus // the last answer of ofMachines; nil when it is to be made anew
 	news     []*machine          // those that changed since
@@ -100,6 +101,7 @@ func New(d driver.Driver, images Images, opt Options) *Observer {
 		log:      opt.Log,
 		deleted:  make(map[string]uint64),
 		made:     make(madeFor),
+		hostIP:   hostIP(),
 	}
 }
 
@@ -139,6 +141,7 @@ func (o *Observer) refresh(ctx context.Context, some int, wanted func(schema.Ref
 	if err != nil {
 		return fmt.Errorf("list machines: %w", err)
 	}
+	o.locate(hostIP())
 	current := o.adopt(handles, began)
 	if some > 0 {
 		current = o.inTurn(current, some)
@@ -161,6 +164,19 @@ func (o *Observer) refresh(ctx context.Context, some int, wanted func(schema.Ref
 		return fmt.Errorf("ask machines: %w", context.Cause(ctx))
 	}
 	return nil
+}
+
+// locate notes the host's address, which pods show.
+func (o *Observer) locate(ip string) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.hostIP == ip {
+		return
+	}
+	o.hostIP, o.shown = ip, nil
+	for _, m := range o.machines {
+		m.view = nil
+	}
 }
 
 // inTurn leaves out machines that are heard at the moment, down to so many, which were asked

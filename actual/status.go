@@ -66,7 +66,7 @@ func (o *Observer) ofMachines() []*schema.PodStatus {
 			continue // a late word of one that is no more
 		}
 		if i, ok := slices.BinarySearchFunc(o.shown, m.made.Ref, statusAt); ok {
-			o.shown[i] = m.status(m.made.Ref)
+			o.shown[i] = m.status(m.made.Ref, o.hostIP)
 		}
 	}
 	return o.shown
@@ -82,7 +82,7 @@ func (o *Observer) shownAnew() []*schema.PodStatus {
 			unnamed = append(unnamed, m)
 			continue
 		}
-		put(statuses, m.status(m.made.Ref))
+		put(statuses, m.status(m.made.Ref, o.hostIP))
 	}
 	o.putUnnamed(statuses, unnamed)
 	list := slices.SortedFunc(maps.Values(statuses), compareRefs)
@@ -104,10 +104,10 @@ func (o *Observer) putUnnamed(byRef map[schema.Ref]*schema.PodStatus, unnamed []
 	}
 	for _, m := range unnamed {
 		if ref, ok := claims[m]; ok {
-			put(byRef, m.status(ref))
+			put(byRef, m.status(ref, o.hostIP))
 			continue
 		}
-		s := *m.status(m.own())
+		s := *m.status(m.own(), o.hostIP)
 		if s.Machine != schema.MachineDead {
 			s.Machine = schema.MachineUnknown
 		}
@@ -141,16 +141,17 @@ func standing(all []schema.Failure, status *schema.PodStatus) []schema.Failure {
 	return slices.DeleteFunc(slices.Clone(all), ofBoot)
 }
 
-// status is the machine as a pod, not to be changed. The caller holds Observer.mu.
-func (m *machine) status(ref schema.Ref) *schema.PodStatus {
+// status is the machine as a pod on the host of that address, not to be changed. The caller
+// holds Observer.mu.
+func (m *machine) status(ref schema.Ref, hostIP string) *schema.PodStatus {
 	if m.view == nil || m.view.Ref != ref {
-		s := m.look(ref)
+		s := m.look(ref, hostIP)
 		m.view = &s
 	}
 	return m.view
 }
 
-func (m *machine) look(ref schema.Ref) schema.PodStatus {
+func (m *machine) look(ref schema.Ref, hostIP string) schema.PodStatus {
 	s := schema.PodStatus{
 		Ref:         ref,
 		UID:         m.handle.ID(),
@@ -161,7 +162,7 @@ func (m *machine) look(ref schema.Ref) schema.PodStatus {
 		Guest:       m.info.Spec.Guest.Version,
 		StartedAt:   m.info.StartedAt,
 		IP:          m.ip(),
-		HostIP:      hostIP(),
+		HostIP:      hostIP,
 		LogDir:      m.info.LogDir,
 	}
 	if m.made != nil {
@@ -189,11 +190,7 @@ func (m *machine) describe(s *schema.PodStatus) {
 	s.BootID = clean(m.pod.GetBootId())
 	if id := m.pod.GetPod(); id != nil {
 		s.Configured = true
-		spec := m.made
-		if string(id.GetManifest()) != m.madeText {
-			spec = decode[schema.Pod](id.GetManifest())
-		}
-		if spec != nil && spec.Ref == s.Ref {
+		if spec := decode[schema.Pod](id.GetManifest()); spec != nil && spec.Ref == s.Ref {
 			s.Spec = spec
 		}
 		if s.Source == "" {

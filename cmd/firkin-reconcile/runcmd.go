@@ -62,7 +62,7 @@ func (a *app) run(ctx context.Context, w *wants) error {
 	g.Go(func() error { return loop.Run(ctx) })
 	g.Go(func() error { return s.keepOwning(ctx) })
 	g.Go(func() error {
-		memory.ReturnAtRest(ctx)
+		memory.Spare(ctx)
 		return nil
 	})
 	err = g.Wait()

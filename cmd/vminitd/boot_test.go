@@ -99,7 +99,7 @@ func (m *machine) kill() {
 func (m *machine) args(store string, words []string) []string {
 	path := func(name string) string { return filepath.Join(m.dir, name) }
 	return []string{
-		"-M", "microvm,x-option-roms=off,isa-serial=on,acpi=on,pit=off,pic=off,rtc=on", "-accel", "tcg", "-cpu", "max", "-m", "256",
+		"-M", "microvm,x-option-roms=off,isa-serial=on,acpi=on,pit=off,pic=off,rtc=on", "-bios", "qboot.rom", "-accel", "tcg", "-cpu", "max,-erms,-fsrm", "-m", "256",
 		"-nodefaults", "-no-user-config", "-no-reboot", "-display", "none",
 		"-kernel", filepath.Join(bundleDir(), "vmlinux"), "-initrd", filepath.Join(bundleDir(), "initrd.img"),
 		"-append", "console=ttyS0 quiet panic=-1 cryptomgr.notests random.trust_cpu=on noreplace-smp init_on_alloc=0 tsc_early_khz=" + strconv.Itoa(tscKHz()) + " " + strings.Join(words, " "),

@@ -42,11 +42,12 @@ func imageFor(limit int64) geometry {
 }
 
 // mkfs are mkfs.ext4's arguments but for the image's path. The image is new and all
-// zero, which mkfs finds out by discarding it: nothing is left for the kernel to clear.
+// zero, which mkfs finds out by discarding it: nothing is left for the kernel to clear. What
+// newer versions add for themselves, a file of orphans, imageFor does not count.
 func (g geometry) mkfs() []string {
 	return []string{
 		"-q", "-F", "-m", "0", "-b", strconv.FormatInt(g.block, 10), "-I", strconv.Itoa(inodeSize),
 		"-N", strconv.FormatInt(g.inodes, 10), "-J", "size=" + strconv.FormatInt(g.journal, 10),
-		"-O", "^resize_inode", "-E", "lazy_itable_init=1,lazy_journal_init=1,root_owner=0:0",
+		"-O", "^resize_inode,^orphan_file", "-E", "lazy_itable_init=1,lazy_journal_init=1,root_owner=0:0",
 	}
 }

@@ -9,20 +9,24 @@ import (
 )
 
 const (
+	// growth is by how many percent the heap may grow until it is collected. Go's own default
+	// of 100 suits processes that are busy all the time.
+	growth = 20
 	// restFor is how long a process has to have done next to nothing to be at rest.
 	restFor = 10 * time.Second
 	// restAllocates is how many bytes a process at rest allocates in that time at most.
-	restAllocates = 8 << 20
+	restAllocates = 16 << 20
 	// worthwhile is how many bytes, and which share of those that are live (1/worthwhileShare), are
 	// worth a collection of the whole heap.
 	worthwhile      = 16 << 20
-	worthwhileShare = 4
+	worthwhileShare = 8
 )
 
-// ReturnAtRest gives the memory that the heap does not need back to the system whenever the
-// process has come to rest, until ctx ends. By itself the runtime keeps as much free as is
-// live, for the next time that there is work: for good.
-func ReturnAtRest(ctx context.Context) {
+// Spare keeps the process small until ctx ends: the heap is collected early, and what it does
+// not need is given back to the system whenever the process has come to rest. By itself the
+// runtime keeps for good what a time of much work took.
+func Spare(ctx context.Context) {
+	defer debug.SetGCPercent(debug.SetGCPercent(growth))
 	tick := time.NewTicker(restFor)
 	defer tick.Stop()
 	before := read()
@@ -44,24 +48,25 @@ func ReturnAtRest(ctx context.Context) {
 type usage struct {
 	allocated uint64 // ever
 	live      uint64 // found by the last collection
-	held      uint64 // of the system's memory
+	objects   uint64 // live, or not collected yet
+	free      uint64 // pages of the system's that hold nothing
 }
 
-// idle is what could be given back, at most.
-func (u usage) idle() uint64 { return u.held - min(u.live, u.held) }
+// idle is what can be given back, at most: pages that hold a few objects yet stay.
+func (u usage) idle() uint64 { return u.objects + u.free - min(u.live, u.objects+u.free) }
 
 func read() usage {
 	samples := []metrics.Sample{
 		{Name: "/gc/heap/allocs:bytes"},
 		{Name: "/gc/heap/live:bytes"},
 		{Name: "/memory/classes/heap/objects:bytes"},
-		{Name: "/memory/classes/heap/unused:bytes"},
 		{Name: "/memory/classes/heap/free:bytes"},
 	}
 	metrics.Read(samples)
 	return usage{
 		allocated: samples[0].Value.Uint64(),
 		live:      samples[1].Value.Uint64(),
-		held:      samples[2].Value.Uint64() + samples[3].Value.Uint64() + samples[4].Value.Uint64(),
+		objects:   samples[2].Value.Uint64(),
+		free:      samples[3].Value.Uint64(),
 	}
 }

@@ -33,34 +33,40 @@ func collections() uint32 {
 	return m.NumForcedGC
 }
 
-// within runs do beside ReturnAtRest, in a time that passes when do sleeps.
+// within runs do beside Spare, in a time that passes when do sleeps.
 func within(t *testing.T, do func()) {
 	t.Helper()
-	// No collection but those of the test: a background one would count as the package's work.
-	defer debug.SetGCPercent(debug.SetGCPercent(-1))
+	const before = 77
+	defer debug.SetGCPercent(debug.SetGCPercent(before))
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan struct{})
 		go func() {
 			defer close(done)
-			ReturnAtRest(ctx)
+			Spare(ctx)
 		}()
 		synctest.Wait()
 		do()
+		if percent := debug.SetGCPercent(growth); percent != growth {
+			t.Errorf("the heap may grow by %d %%", percent)
+		}
 		cancel()
 		<-done
 	})
+	if percent := debug.SetGCPercent(before); percent != before {
+		t.Errorf("afterwards the heap may grow by %d %%, not as before", percent)
+	}
 }
 
 func TestReturnsOnceAtRest(t *testing.T) {
 	within(t, func() {
 		leave()
-		if held := read().held; held < big {
-			t.Fatalf("the heap holds %d bytes, of %d that were allocated: nothing is tested", held, big)
+		if u := read(); u.idle() < big/2 {
+			t.Fatalf("%d bytes are idle: nothing is tested", u.idle())
 		}
 		time.Sleep(2*restFor + 1)
-		if u := read(); u.held > big/4 {
-			t.Errorf("at rest the heap holds %d bytes, %d of them live", u.held, u.live)
+		if u := read(); u.idle() > big/4 {
+			t.Errorf("at rest %d bytes are idle, %d live", u.idle(), u.live)
 		}
 		before := collections()
 		time.Sleep(20 * restFor)

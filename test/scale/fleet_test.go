@@ -132,7 +132,7 @@ func (f *fleet) run() {
 			}
 		})
 	}
-	g.Go(func() { memory.ReturnAtRest(ctx) })
+	g.Go(func() { memory.Spare(ctx) })
 	f.stop = func() {
 		cancel()
 		g.Wait()
