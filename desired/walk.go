@@ -36,7 +36,7 @@ type entry struct {
 func newWalk(r *root, settle time.Duration, dirs map[string]bool) *walk {
 	return &walk{
 		root: r, settle: settle, dirs: dirs, dirsQuiet: true,
-		found: make(map[string]entry), seen: make(map[string]sighting), links: make(map[string]string),
+		found: make(map[string]entry, len(r.files)), seen: make(map[string]sighting), links: make(map[string]string),
 	}
 }
 
@@ -114,7 +114,11 @@ func (w *walk) dir(name, real string, above []string) error {
 		if hidden(e.Name()) {
 			continue
 		}
-		if err := w.entry(filepath.Join(name, e.Name()), path, append(above, real)); err != nil {
+		known := path
+		if name != real {
+			known = filepath.Join(name, e.Name())
+		}
+		if err := w.entry(known, path, append(above, real)); err != nil {
 			return err
 		}
 	}

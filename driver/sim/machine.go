@@ -130,13 +130,6 @@ func (m *machine) Stop(ctx context.Context) error {
 }
 
 func (m *machine) Delete(context.Context) error {
-	m.s.mu.Lock()
-	m.s.gone = true
-	b := m.s.boot
-	m.s.mu.Unlock()
-	if b != nil {
-		b.end(errKilled)
-	}
 	m.d.world.remove(m.id, m.s)
 	return nil
 }

@@ -156,6 +156,41 @@ func TestSignals(t *testing.T) {
 	}
 }
 
+// A Create that fails leaves nothing, also of a machine that somebody found and started meanwhile.
+func TestFailedCreateEndsWhatWasStarted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w, d := world(t, "Create=1*hang")
+		defer closeAll(t, w, d)
+		ctx, cancel := context.WithCancel(t.Context())
+		failed := make(chan error)
+		go func() {
+			_, err := d.Create(ctx, spec(1))
+			failed <- err
+		}()
+		synctest.Wait()
+		all, err := d.Machines(t.Context())
+		if err != nil || len(all) != 1 {
+			t.Fatalf("machines %v, %v", all, err)
+		}
+		if err := all[0].Start(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		a := configure(t, all[0])
+		addDir(t, a)
+		add(t, a, "main", "sh", "-c", "write /data/f hello; sleep infinity")
+		cancel()
+		if err := <-failed; !errors.Is(err, context.Canceled) {
+			t.Errorf("create: %v", err)
+		}
+		if _, err := a.Describe(t.Context(), &agentpb.DescribeRequest{}); err == nil {
+			t.Error("its agent still answers")
+		}
+		if all, err := d.Machines(t.Context()); err != nil || len(all) != 0 {
+			t.Errorf("machines %v, %v", all, err)
+		}
+	})
+}
+
 func TestCrashKeepsDiskAndMarksContainers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w, d := world(t, "")

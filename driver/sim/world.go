@@ -92,7 +92,16 @@ func (w *World) add(spec driver.Spec) (*state, error) {
 	return s, nil
 }
 
+// remove ends a machine for good. One whose Create fails may have been started by somebody who
+// found it meanwhile.
 func (w *World) remove(id string, s *state) {
+	s.mu.Lock()
+	s.gone = true
+	b := s.boot
+	s.mu.Unlock()
+	if b != nil {
+		b.end(errKilled)
+	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.machines[id] == s {

@@ -11,7 +11,7 @@ import (
 const (
 	// growth is by how many percent the heap may grow until it is collected. Go's own default
 	// of 100 suits processes that are busy all the time.
-	growth = 20
+	growth = 15
 	// restFor is how long a process has to have done next to nothing to be at rest.
 	restFor = 10 * time.Second
 	// restAllocates is how many bytes a process at rest allocates in that time at most.

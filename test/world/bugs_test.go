@@ -28,9 +28,11 @@ func bugs() map[string]struct {
 	}{
 		"a machine that does not answer counts as dead": {
 			sabotage{actual: func(s *schema.ActualState) {
-				for i := range s.Pods {
-					if s.Pods[i].Machine == schema.MachineUnknown {
-						s.Pods[i].Machine = schema.MachineDead
+				for i, p := range s.Pods {
+					if p.Machine == schema.MachineUnknown {
+						dead := *p
+						dead.Machine = schema.MachineDead
+						s.Pods[i] = &dead
 					}
 				}
 			}},
@@ -51,8 +53,10 @@ func bugs() map[string]struct {
 		},
 		"failures are forgotten": {
 			sabotage{actual: func(s *schema.ActualState) {
-				for i := range s.Pods {
-					s.Pods[i].Failures = nil
+				for i, p := range s.Pods {
+					fine := *p
+					fine.Failures = nil
+					s.Pods[i] = &fine
 				}
 			}},
 			[]string{hotLoop, tooMany},
