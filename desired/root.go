@@ -81,6 +81,7 @@ func (r *root) scan(settle time.Duration, dirs map[string]bool) {
 		return
 	}
 	w := newWalk(r, settle, dirs)
+	w.found = make(map[string]entry, len(r.files))
 	if err := w.run(); err != nil {
 		r.hold(err)
 		r.settled = !errors.Is(err, errMoved)

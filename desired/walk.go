@@ -36,7 +36,7 @@ type entry struct {
 func newWalk(r *root, settle time.Duration, dirs map[string]bool) *walk {
 	return &walk{
 		root: r, settle: settle, dirs: dirs, dirsQuiet: true,
-		found: make(map[string]entry, len(r.files)), seen: make(map[string]sighting), links: make(map[string]string),
+		found: make(map[string]entry), seen: make(map[string]sighting), links: make(map[string]string),
 	}
 }
 

@@ -11,7 +11,7 @@ import (
 const (
 	// growth is by how many percent the heap may grow until it is collected. Go's own default
 	// of 100 suits processes that are busy all the time.
-	growth = 15
+	growth = 30
 	// restFor is how long a process has to have done next to nothing to be at rest.
 	restFor = 10 * time.Second
 	// restAllocates is how many bytes a process at rest allocates in that time at most.
@@ -19,7 +19,7 @@ const (
 	// worthwhile is how many bytes, and which share of those that are live (1/worthwhileShare), are
 	// worth a collection of the whole heap.
 	worthwhile      = 16 << 20
-	worthwhileShare = 8
+	worthwhileShare = 4
 )
 
 // Spare keeps the process small until ctx ends: the heap is collected early, and what it does
