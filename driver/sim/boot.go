@@ -1,7 +1,6 @@
 package sim
 
 import (
-	"context"
 	"fmt"
 	"net"
 	"sync"
@@ -22,8 +21,7 @@ type boot struct {
 	agent *agent.Agent
 	disks *disks
 
-	// life ends when the machine does: calls of the agent do then.
-	life context.Context
+	life life
 	once sync.Once
 	// stopServing ends life, and what else serves the agent.
 	stopServing func()
@@ -35,7 +33,7 @@ type boot struct {
 // on a listener too.
 func newBoot(id string, st *store, faults *Faults, spec driver.Spec, m *media, log logr.Logger) *boot {
 	b := &boot{disks: newDisks(spec.Disks), done: make(chan struct{})}
-	b.life, b.stopServing = context.WithCancel(context.Background())
+	b.stopServing = b.life.end
 	st.boot()
 	b.rt = &runtime{
 		boot: id, store: st, faults: faults, disks: b.disks, shares: spec.Shares, media: m, net: newNetwork(), off: b.end,

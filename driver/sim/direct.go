@@ -25,11 +25,11 @@ var errHungUp = status.Error(codes.Canceled, "the driver is closed")
 // gets copies of the caller's messages, its metadata and its deadline, its end when it goes
 // away, and what fails is a status. But where nothing is called there is no goroutine and
 // no buffer: there may be thousands. Headers and trailers of handlers are not carried: the
-// agent sets none.
+// agent sets none. Values of the caller's context are seen, of which the agent uses none.
 type direct struct {
 	agent agentpb.AgentServer
-	guest context.Context // ends with the machine
-	host  context.Context // ends with the driver
+	guest *life // the machine's
+	host  *life // the driver's
 }
 
 var _ grpc.ClientConnInterface = direct{}
@@ -78,20 +78,17 @@ func (d direct) open(ctx context.Context, many bool, handle func(serverStream) e
 		direct: d, client: ctx, many: many, up: make(chan []byte, 1), down: make(chan []byte, 1),
 		sent: make(chan struct{}), done: make(chan struct{}),
 	}
-	if at, ok := ctx.Deadline(); ok {
-		s.server, s.cancel = context.WithDeadline(d.guest, at)
-	} else {
-		s.server, s.cancel = context.WithCancel(d.guest)
-	}
+	s.server, s.cancel = context.WithCancel(ctx)
 	if md, ok := metadata.FromOutgoingContext(ctx); ok {
 		s.server = metadata.NewIncomingContext(s.server, md)
 	}
-	gone, closed := context.AfterFunc(ctx, s.cancel), context.AfterFunc(d.host, s.cancel)
+	s.guest.take(s)
+	s.host.take(s)
 	go func() {
 		s.err = statusOf(handle(serverStream{s}))
 		close(s.done)
-		gone()
-		closed()
+		s.guest.leave(s)
+		s.host.leave(s)
 		s.cancel()
 	}()
 	return s
@@ -212,9 +209,9 @@ func (s *call) over() error {
 		return io.EOF
 	case s.client.Err() != nil:
 		return status.FromContextError(s.client.Err()).Err()
-	case s.guest.Err() != nil:
+	case s.guest.over():
 		return status.Error(codes.Unavailable, "the machine has ended")
-	case s.host.Err() != nil:
+	case s.host.over():
 		return errHungUp
 	case returned:
 		return s.err

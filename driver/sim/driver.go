@@ -16,18 +16,14 @@ const bootTries = 3
 // Driver is a driver.Driver over a World.
 type Driver struct {
 	world *World
-	// life ends with Close: calls of agents do then.
-	life context.Context
-	end  context.CancelFunc
+	life  life
 }
 
 var _ driver.Driver = (*Driver)(nil)
 
 // NewDriver returns a driver for the machines of a world. Several may share one.
 func NewDriver(w *World) *Driver {
-	d := &Driver{world: w}
-	d.life, d.end = context.WithCancel(context.Background())
-	return d
+	return &Driver{world: w}
 }
 
 // Create implements driver.Driver.
@@ -70,6 +66,6 @@ func (d *Driver) Machines(ctx context.Context) ([]driver.Machine, error) {
 
 // Close implements driver.Driver.
 func (d *Driver) Close() error {
-	d.end()
+	d.life.end()
 	return nil
 }

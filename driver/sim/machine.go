@@ -162,5 +162,5 @@ func (a agentConn) connection(ctx context.Context) (direct, error) {
 	if b == nil {
 		return direct{}, status.Error(codes.Unavailable, driver.ErrNotRunning.Error())
 	}
-	return direct{agent: b.agent, guest: b.life, host: a.m.d.life}, nil
+	return direct{agent: b.agent, guest: &b.life, host: &a.m.d.life}, nil
 }

@@ -19,7 +19,7 @@ const (
 	// worthwhile is how many bytes, and which share of those that are live (1/worthwhileShare), are
 	// worth a collection of the whole heap.
 	worthwhile      = 16 << 20
-	worthwhileShare = 4
+	worthwhileShare = 6
 )
 
 // Spare keeps the process small until ctx ends: the heap is collected early, and what it does

@@ -80,11 +80,16 @@ func (f *fleet) measure(b *testing.B, n int) {
 	b.ReportMetric(float64(m.TotalAlloc-allocated)/changes/(1<<20), "change-alloc-MiB")
 }
 
-// idle is how long a fleet is left alone to measure what it needs at rest.
-const idle = time.Minute
+// A fleet is left alone for so long until it counts as at rest, and then to measure what it
+// needs so.
+const (
+	calm = 15 * time.Second
+	idle = time.Minute
+)
 
 // reportRest reports what is needed at rest.
 func reportRest(b *testing.B) {
+	time.Sleep(calm)
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
 	allocated, used := m.TotalAlloc, cpu(b)
