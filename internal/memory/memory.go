@@ -8,14 +8,21 @@ import (
 	"time"
 )
 
+// By how many percent the heap may grow until it is collected. After much work, such as a first
+// convergence, what stays lies scattered among what went, and keeps its pages: the sooner all that
+// goes is collected, the fewer they are. Otherwise collections are to disturb seldom.
 const (
-	// growth is by how many percent the heap may grow until it is collected. Go's own default
-	// of 100 suits processes that are busy all the time.
-	growth = 30
-	// restFor is how long a process has to have done next to nothing to be at rest.
-	restFor = 10 * time.Second
-	// restAllocates is how many bytes a process at rest allocates in that time at most.
-	restAllocates = 16 << 20
+	growthAtMuchWork = 15
+	growth           = 50
+)
+
+const (
+	// lookEvery is how often a process is judged, by what it allocated since.
+	lookEvery = 5 * time.Second
+	// restAllocates is how many bytes that are at most for a process at rest.
+	restAllocates = 12 << 20
+	// muchAllocates is from how many bytes on it is much work; or as many as are live, if those are more.
+	muchAllocates = 64 << 20
 	// worthwhile is how many bytes, and which share of those that are live (1/worthwhileShare), are
 	// worth a collection of the whole heap.
 	worthwhile      = 16 << 20
@@ -26,8 +33,8 @@ const (
 // not need is given back to the system whenever the process has come to rest. By itself the
 // runtime keeps for good what a time of much work took.
 func Spare(ctx context.Context) {
-	defer debug.SetGCPercent(debug.SetGCPercent(growth))
-	tick := time.NewTicker(restFor)
+	defer debug.SetGCPercent(debug.SetGCPercent(growthAtMuchWork))
+	tick := time.NewTicker(lookEvery)
 	defer tick.Stop()
 	before := read()
 	for {
@@ -37,8 +44,14 @@ func Spare(ctx context.Context) {
 		case <-tick.C:
 		}
 		now := read()
-		if now.allocated-before.allocated <= restAllocates && now.idle() > max(worthwhile, now.live/worthwhileShare) {
+		switch allocated := now.allocated - before.allocated; {
+		case allocated > max(muchAllocates, now.live):
+			debug.SetGCPercent(growthAtMuchWork)
+		case allocated <= restAllocates && now.idle() > max(worthwhile, now.live/worthwhileShare):
 			debug.FreeOSMemory()
+			fallthrough
+		default:
+			debug.SetGCPercent(growth)
 		}
 		before = now
 	}

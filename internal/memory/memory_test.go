@@ -47,9 +47,6 @@ func within(t *testing.T, do func()) {
 		}()
 		synctest.Wait()
 		do()
-		if percent := debug.SetGCPercent(growth); percent != growth {
-			t.Errorf("the heap may grow by %d %%", percent)
-		}
 		cancel()
 		<-done
 	})
@@ -60,16 +57,17 @@ func within(t *testing.T, do func()) {
 
 func TestReturnsOnceAtRest(t *testing.T) {
 	within(t, func() {
+		debug.SetGCPercent(1000) // else the runtime itself may return it before we look
 		leave()
 		if u := read(); u.idle() < big/2 {
 			t.Fatalf("%d bytes are idle: nothing is tested", u.idle())
 		}
-		time.Sleep(2*restFor + 1)
+		time.Sleep(2*lookEvery + 1)
 		if u := read(); u.idle() > big/4 {
 			t.Errorf("at rest %d bytes are idle, %d live", u.idle(), u.live)
 		}
 		before := collections()
-		time.Sleep(20 * restFor)
+		time.Sleep(20 * lookEvery)
 		if n := collections() - before; n != 0 {
 			t.Errorf("%d collections for nothing", n)
 		}
@@ -80,14 +78,33 @@ func TestLeavesAProcessAtWork(t *testing.T) {
 	within(t, func() {
 		leave()
 		before := collections()
-		time.Sleep(restFor / 2) // once between any two looks
+		time.Sleep(lookEvery / 2) // once between any two looks
 		for range 10 {
 			b := make([]byte, restAllocates+1)
 			runtime.KeepAlive(b)
-			time.Sleep(restFor)
+			time.Sleep(lookEvery)
 		}
 		if n := collections() - before; n != 0 {
 			t.Errorf("%d collections while the process was at work", n)
 		}
+	})
+}
+
+func TestGrowth(t *testing.T) {
+	within(t, func() {
+		want := func(when string, percent int) {
+			t.Helper()
+			if now := debug.SetGCPercent(percent); now != percent {
+				t.Errorf("%s the heap may grow by %d %%, not %d", when, now, percent)
+			}
+		}
+		want("at the start", growthAtMuchWork)
+		time.Sleep(lookEvery + lookEvery/2)
+		want("without work", growth)
+		leave()
+		time.Sleep(lookEvery)
+		want("after much work", growthAtMuchWork)
+		time.Sleep(lookEvery)
+		want("after that", growth)
 	})
 }
