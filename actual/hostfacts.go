@@ -32,7 +32,7 @@ func (f facts) value(field string) (string, bool) {
 func (o *Observer) factsOf(m *machine) facts {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	f := facts{podIP: m.ip(), hostIP: hostIP(), uid: m.handle.ID()}
+	f := facts{podIP: m.ip(), hostIP: o.hostIP, uid: m.handle.ID()}
 	// A host that cannot tell its name has none.
 	f.nodeName, _ = os.Hostname()
 	return f

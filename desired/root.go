@@ -80,8 +80,7 @@ func (r *root) scan(settle time.Duration, dirs map[string]bool) {
 		r.hold(err)
 		return
 	}
-	w := newWalk(r, settle, dirs)
-	w.found = make(map[string]entry, len(r.files))
+	w := newWalk(r, settle, dirs, make(map[string]entry, len(r.files)))
 	if err := w.run(); err != nil {
 		r.hold(err)
 		r.settled = !errors.Is(err, errMoved)

@@ -85,8 +85,8 @@ func (r *root) scanSome(m *some, settle time.Duration) bool {
 	if err != nil || repo != nil && (repo.busy() || repo.commit() != r.commit) || repo == nil && r.commit != "" {
 		return false
 	}
-	w := newWalk(r, settle, nil)
-	w.real, w.found = r.path, m.found
+	w := newWalk(r, settle, nil, m.found)
+	w.real = r.path
 	for dir := range m.dirs {
 		info, err := os.Stat(dir)
 		if err != nil {

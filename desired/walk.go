@@ -33,10 +33,10 @@ type entry struct {
 	err  error
 }
 
-func newWalk(r *root, settle time.Duration, dirs map[string]bool) *walk {
+func newWalk(r *root, settle time.Duration, dirs map[string]bool, found map[string]entry) *walk {
 	return &walk{
 		root: r, settle: settle, dirs: dirs, dirsQuiet: true,
-		found: make(map[string]entry), seen: make(map[string]sighting), links: make(map[string]string),
+		found: found, seen: make(map[string]sighting), links: make(map[string]string),
 	}
 }
 
@@ -114,11 +114,7 @@ func (w *walk) dir(name, real string, above []string) error {
 		if hidden(e.Name()) {
 			continue
 		}
-		known := path
-		if name != real {
-			known = filepath.Join(name, e.Name())
-		}
-		if err := w.entry(known, path, append(above, real)); err != nil {
+		if err := w.entry(filepath.Join(name, e.Name()), path, append(above, real)); err != nil {
 			return err
 		}
 	}

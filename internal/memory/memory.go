@@ -36,7 +36,7 @@ func Spare(ctx context.Context) {
 	defer debug.SetGCPercent(debug.SetGCPercent(growthAtMuchWork))
 	tick := time.NewTicker(lookEvery)
 	defer tick.Stop()
-	before := read()
+	before, percent := read(), growthAtMuchWork
 	for {
 		select {
 		case <-ctx.Done():
@@ -44,16 +44,17 @@ func Spare(ctx context.Context) {
 		case <-tick.C:
 		}
 		now := read()
-		switch allocated := now.allocated - before.allocated; {
-		case allocated > max(muchAllocates, now.live):
-			debug.SetGCPercent(growthAtMuchWork)
-		case allocated <= restAllocates && now.idle() > max(worthwhile, now.live/worthwhileShare):
-			debug.FreeOSMemory()
-			fallthrough
-		default:
-			debug.SetGCPercent(growth)
+		allocated, next := now.allocated-before.allocated, growth
+		if allocated > max(muchAllocates, now.live) {
+			next = growthAtMuchWork
 		}
-		before = now
+		if next != percent { // setting it stops the world
+			debug.SetGCPercent(next)
+		}
+		if allocated <= restAllocates && now.idle() > max(worthwhile, now.live/worthwhileShare) {
+			debug.FreeOSMemory()
+		}
+		before, percent = now, next
 	}
 }
 

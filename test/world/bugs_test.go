@@ -27,13 +27,9 @@ func bugs() map[string]struct {
 		violates []string
 	}{
 		"a machine that does not answer counts as dead": {
-			sabotage{actual: func(s *schema.ActualState) {
-				for i, p := range s.Pods {
-					if p.Machine == schema.MachineUnknown {
-						dead := *p
-						dead.Machine = schema.MachineDead
-						s.Pods[i] = &dead
-					}
+			sabotage{actual: func(p *schema.PodStatus) {
+				if p.Machine == schema.MachineUnknown {
+					p.Machine = schema.MachineDead
 				}
 			}},
 			[]string{wrongRemoval, noReason},
@@ -52,23 +48,13 @@ func bugs() map[string]struct {
 			[]string{twoMachines},
 		},
 		"failures are forgotten": {
-			sabotage{actual: func(s *schema.ActualState) {
-				for i, p := range s.Pods {
-					fine := *p
-					fine.Failures = nil
-					s.Pods[i] = &fine
-				}
-			}},
+			sabotage{actual: func(p *schema.PodStatus) { p.Failures = nil }},
 			[]string{hotLoop, tooMany},
 		},
 		"containers that run are not seen": {
-			sabotage{actual: func(s *schema.ActualState) {
-				for i, p := range s.Pods {
-					if n := len(p.Containers); n > 1 {
-						fewer := *p
-						fewer.Containers = p.Containers[:n-1]
-						s.Pods[i] = &fewer
-					}
+			sabotage{actual: func(p *schema.PodStatus) {
+				if n := len(p.Containers); n > 1 {
+					p.Containers = p.Containers[:n-1]
 				}
 			}},
 			[]string{tooMany, restless, lost, wrongRemoval},
@@ -80,17 +66,13 @@ func bugs() map[string]struct {
 			[]string{tooMany, lost, hotLoop},
 		},
 		"what a container was made of is remembered for five minutes": {
-			sabotage{actual: func(s *schema.ActualState) {
-				for i := range s.Pods {
-					p := *s.Pods[i]
-					s.Pods[i] = &p
-					p.Containers = slices.Clone(p.Containers)
-					for j := range p.Containers {
-						c := &p.Containers[j]
-						lasts := c.State == schema.ContainerRunning && !endsByItself(c.Spec) && p.Spec != nil && p.Spec.RestartPolicy == schema.RestartAlways
-						if lasts && time.Since(c.StartedAt) > 5*time.Minute {
-							c.Digest = "forgotten"
-						}
+			sabotage{actual: func(p *schema.PodStatus) {
+				p.Containers = slices.Clone(p.Containers)
+				for i := range p.Containers {
+					c := &p.Containers[i]
+					lasts := c.State == schema.ContainerRunning && !endsByItself(c.Spec) && p.Spec != nil && p.Spec.RestartPolicy == schema.RestartAlways
+					if lasts && time.Since(c.StartedAt) > 5*time.Minute {
+						c.Digest = "forgotten"
 					}
 				}
 			}},

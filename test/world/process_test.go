@@ -21,7 +21,7 @@ import (
 // sabotage is a bug put in on purpose, to see that it is found.
 type sabotage struct {
 	desired func(*schema.DesiredState)
-	actual  func(*schema.ActualState)
+	actual  func(*schema.PodStatus)
 	// apply does an action in the place of the observer when it says so.
 	apply func(ctx context.Context, to *actual.Observer, a reconcile.Action) (done bool)
 	// emptyList: a list of machines that cannot be had counts as empty.

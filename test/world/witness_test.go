@@ -32,7 +32,11 @@ func (w *witness) Pods(ctx context.Context) (schema.ActualState, error) {
 	state, err := w.Observer.Pods(ctx)
 	if err == nil && w.w.bug.actual != nil {
 		state.Pods = slices.Clone(state.Pods)
-		w.w.bug.actual(&state)
+		for i, p := range state.Pods {
+			own := *p // statuses are shared
+			w.w.bug.actual(&own)
+			state.Pods[i] = &own
+		}
 	}
 	return state, err
 }

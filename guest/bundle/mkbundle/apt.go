@@ -87,13 +87,22 @@ func (r *repo) aptIn(ctx context.Context, dir, tool string, args ...string) (str
 	cmd := exec.CommandContext(ctx, tool, append(options, args...)...)
 	cmd.Dir = dir
 	cmd.Env = append(os.Environ(), "LC_ALL=C")
+	out, err := output(cmd)
+	if err != nil {
+		return "", fmt.Errorf("run %s %s: %w", tool, strings.Join(args, " "), err)
+	}
+	return string(out), nil
+}
+
+// output runs a command and returns what it printed, or how it ended with its last complaint.
+func output(cmd *exec.Cmd) ([]byte, error) {
 	var stderr strings.Builder
 	cmd.Stderr = &stderr
 	out, err := cmd.Output()
 	if err != nil {
-		return "", fmt.Errorf("run %s %s: %w: %s", tool, strings.Join(args, " "), err, lastLine(stderr.String()))
+		return nil, fmt.Errorf("%w: %s", err, lastLine(stderr.String()))
 	}
-	return string(out), nil
+	return out, nil
 }
 
 // dependency returns the first dependency of a package whose name starts with prefix.
@@ -138,8 +147,8 @@ func (r *repo) fetch(ctx context.Context, root string, names []string) ([]bundle
 				return nil, err
 			}
 		}
-		if out, err := exec.CommandContext(ctx, "dpkg-deb", "-x", path, root).CombinedOutput(); err != nil {
-			return nil, fmt.Errorf("unpack %s: %w: %s", f.file, err, lastLine(string(out)))
+		if _, err := output(exec.CommandContext(ctx, "dpkg-deb", "-x", path, root)); err != nil {
+			return nil, fmt.Errorf("unpack %s: %w", f.file, err)
 		}
 		pkgs = append(pkgs, bundle.Package{Name: f.name, Version: f.version, SHA256: f.sha256})
 	}

@@ -90,14 +90,9 @@ func dynamic(file string) (needed []string, loader string, err error) {
 
 // findLibrary returns the regular file behind a library's name.
 func findLibrary(root, triplet, soname string) (string, error) {
-	for _, dir := range []string{"lib", "usr/lib"} {
-		file, err := filepath.EvalSymlinks(filepath.Join(root, dir, triplet, soname))
-		if err == nil {
-			return file, nil
-		}
-		if !errors.Is(err, fs.ErrNotExist) {
-			return "", err
-		}
+	file, err := filepath.EvalSymlinks(within(root, filepath.Join("lib", triplet, soname)))
+	if errors.Is(err, fs.ErrNotExist) {
+		return "", fmt.Errorf("%s is in none of the packages: %w", soname, os.ErrNotExist)
 	}
-	return "", fmt.Errorf("%s is in none of the packages: %w", soname, os.ErrNotExist)
+	return file, err
 }

@@ -145,11 +145,9 @@ func readModule(ctx context.Context, dir fs.FS, name, file string) (*module, err
 func unxz(ctx context.Context, packed []byte) ([]byte, error) {
 	cmd := exec.CommandContext(ctx, "xz", "--decompress", "--stdout")
 	cmd.Stdin = bytes.NewReader(packed)
-	var stderr strings.Builder
-	cmd.Stderr = &stderr
-	data, err := cmd.Output()
+	data, err := output(cmd)
 	if err != nil {
-		return nil, fmt.Errorf("run xz: %w: %s", err, lastLine(stderr.String()))
+		return nil, fmt.Errorf("run xz: %w", err)
 	}
 	return data, nil
 }
